@@ -1,0 +1,131 @@
+"""What every attack does around its own few lines: check, freeze, batch, differentiate."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..backend import in_batches
+from ..models.contract import check_device, check_images, check_labels, check_logits, frozen
+from ..threat import attack_loss
+
+
+class GradientWarning(UserWarning):
+    """The gradient of the loss is exactly zero for some images: the attack cannot see a way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """An attack is its hyper-parameters; calling it on a model attacks images.
+
+    :param targeted: ``y`` is the class wanted, not the class to leave.
+    :param batch_size: images at a time; by default what suits the device.
+
+    A subclass holds the method in :meth:`perturb`.
+    """
+
+    targeted: bool = False
+    batch_size: int | None = None
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, progress: bool = False) -> Tensor:
+        """Adversarial images x_adv for the images x.
+
+        :param model: maps (N, C, H, W) in [0, 1] to logits (N, K). It is attacked in evaluation
+            mode and left exactly as it was found.
+        :param x: (N, C, H, W) floating point, in [0, 1].
+        :param y: (N,) int64: the true classes, or the classes wanted if ``targeted``.
+        :param progress: show a progress bar.
+        :returns: (N, C, H, W), detached, in [0, 1], of the dtype and on the device of x.
+        :raises ValueError: images, labels or answers of the model that break the contract.
+        """
+        check_images(x)
+        check_labels(y, x)
+        check_device(model, x)
+        stuck = _StuckCounter()
+        with frozen(model):
+            x_adv = in_batches(
+                lambda x, y: self.perturb(_Differentiable(model, self.targeted, stuck), x, y),
+                x.detach(),
+                y,
+                batch_size=self.batch_size,
+                progress=str(self) if progress else None,
+            )
+        stuck.warn(len(x))
+        return x_adv
+
+    def perturb(self, model: _Differentiable, x: Tensor, y: Tensor) -> Tensor:
+        """Attack one batch."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """The name with what differs from the defaults: ``PGD(eps=0.1, steps=10)``."""
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if f.repr and (f.name == "eps" or getattr(self, f.name) != f.default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class _Differentiable:
+    """A frozen model, and the gradient of what the attacker raises."""
+
+    def __init__(self, model: nn.Module, targeted: bool, stuck: _StuckCounter):
+        self.model, self.targeted, self.stuck = model, targeted, stuck
+
+    def logits(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits = self.model(x)
+        check_logits(logits, x)
+        return logits
+
+    def gradient(self, x: Tensor, y: Tensor, *, first: bool = False) -> tuple[Tensor, ...]:
+        """∇ₓ of the attacker's loss, the loss (N,), and the logits (N, K), all detached.
+
+        The loss is summed over images: each gets its own gradient, whatever the batch.
+
+        :param first: the attack's first look at these images: check the answer and the gradient.
+        """
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.model(x)
+            if first:
+                check_logits(logits, x, y)
+                if logits.grad_fn is None:
+                    raise ValueError(
+                        "model: its logits do not depend on x by any differentiable path "
+                        "(detach(), no_grad() or a rounding inside?); use a black-box attack"
+                    )
+            loss = attack_loss(logits, y, self.targeted)
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+        if first:
+            if not gradient.isfinite().all():
+                raise ValueError("model: the gradient of the loss in x is NaN or infinite")
+            self.stuck.count += int((gradient.flatten(1) == 0).all(1).sum())
+        return gradient, loss.detach(), logits.detach()
+
+
+class _StuckCounter:
+    """Counts images with no gradient over the batches of one call, to warn once."""
+
+    count = 0
+
+    def warn(self, total: int) -> None:
+        if self.count:
+            warnings.warn(
+                f"the gradient is exactly zero for {self.count} of {total} images, and the attack "
+                "leaves them where they are: a saturated softmax or a defense that masks "
+                "gradients, not robustness",
+                GradientWarning,
+                stacklevel=3,
+            )
+
+
+def check_eps(eps: float, name: str = "eps") -> None:
+    """:raises ValueError: not a finite number ≥ 0."""
+    if not (isinstance(eps, (int, float)) and 0 <= eps < float("inf")):
+        raise ValueError(f"{name}: expected a finite number, at least 0, found {eps!r}")

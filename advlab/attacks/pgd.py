@@ -1,0 +1,174 @@
+"""Many small steps: the basic iterative method and projected gradient descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import threat
+from .base import Attack, check_eps
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Steps(Attack):
+    """What BIM and PGD share: the budget, the steps, and one step of the walk."""
+
+    eps: float = 0.3
+    steps: int = 40
+    alpha: float | None = None
+    norm: str = "Linf"
+
+    def __post_init__(self):
+        check_eps(self.eps)
+        if self.alpha is not None:
+            check_eps(self.alpha, "alpha")
+        if not (isinstance(self.steps, int) and self.steps >= 1):
+            raise ValueError(f"steps: expected a whole number from 1, found {self.steps!r}")
+        object.__setattr__(self, "norm", threat.parse_norm(self.norm))
+        if self.norm == "L0":
+            raise ValueError("norm: found 'L0', expected Linf, L2 or L1")
+
+    def move(self, x_adv: Tensor, gradient: Tensor, x: Tensor, alpha: float) -> Tensor:
+        """One step up, back into the ball, back into the box: x + clip(P(x_adv + αs − x)).
+
+        x lies in the box, so clipping to the box only shortens the perturbation: the result is
+        in the ball and in the box at once.
+        """
+        delta = x_adv + alpha * threat.step(gradient, self.norm) - x
+        return (x + threat.project(delta, self.eps, self.norm)).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BIM(_Steps):
+    """The basic iterative method, I-FGSM. Kurakin et al. (2017), section 2.2.
+
+    x₀ = x, xₜ₊₁ = clip_{x,ε}(xₜ + α sign ∇ₓJ(xₜ, y)), for T steps.
+    Variant ``"a"`` stops each image at its first iterate that succeeds: a smaller perturbation.
+    Variant ``"b"`` takes all the steps: higher confidence in the wrong class. An image that is
+    wrong from the start is left alone by ``"a"``.
+
+    :param eps: ε ≥ 0, the budget.
+    :param steps: T ≥ 1.
+    :param alpha: α ≥ 0, the step size; ε / T by default, so that the steps just reach the edge.
+    :param norm: ``"Linf"`` (the paper's), ``"L2"`` or ``"L1"``.
+    :param variant: ``"a"`` or ``"b"``.
+    :raises ValueError: a hyper-parameter out of its range.
+    """
+
+    steps: int = 10
+    variant: str = "b"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.variant not in ("a", "b"):
+            raise ValueError(f"variant: expected 'a' or 'b', found {self.variant!r}")
+
+    def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
+        alpha = self.eps / self.steps if self.alpha is None else self.alpha
+        out = x.clone()
+        alive = torch.arange(len(x), device=x.device)
+        for t in range(self.steps):
+            gradient, _, logits = model.gradient(out[alive], y[alive], first=t == 0)
+            if self.variant == "a":
+                going = ~threat.succeeded(logits, y[alive], self.targeted)
+                alive, gradient = alive[going], gradient[going]
+                if not len(alive):
+                    break
+            out[alive] = self.move(out[alive], gradient, x[alive], alpha)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class PGD(_Steps):
+    """Projected gradient descent, the standard first-order attack. Madry et al. (2018).
+
+    x₀ = x + a point drawn uniformly from the ball, clipped to the box;
+    xₜ₊₁ = clip(x + P_ε(xₜ + α s(∇ₓJ(xₜ, y)) − x)), for T steps, where s is the steepest direction
+    of the norm and P_ε projects onto its ball. Further restarts go on with the images that still
+    stand.
+
+    Where we differ from the paper: it returns the last iterate, we return the best one seen (one
+    that succeeds, else the one of highest loss); ``best=False`` returns the last. In L1 the step
+    is Tramèr & Boneh's (2019), see :func:`advlab.threat.step`.
+
+    :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
+    :param steps: T ≥ 1.
+    :param alpha: α ≥ 0, the step size; 2.5 ε / T by default, as in Madry et al., section 5.
+    :param norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
+    :param restarts: random starts, at least 1.
+    :param random_start: start inside the ball rather than at x.
+    :param best: return the best iterate, not the last.
+    :param early_stop: an image is done at its first iterate that succeeds. As strong when success
+        is all that counts, and much faster; its loss is not driven further.
+    :param seed: of the random starts; restart r uses ``seed + r``.
+    :raises ValueError: a hyper-parameter out of its range.
+    """
+
+    restarts: int = 1
+    random_start: bool = True
+    best: bool = True
+    early_stop: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (isinstance(self.restarts, int) and self.restarts >= 1):
+            raise ValueError(f"restarts: expected a whole number from 1, found {self.restarts!r}")
+        if self.restarts > 1 and not (self.random_start and self.best):
+            raise ValueError("restarts: more than 1 needs random_start=True and best=True")
+
+    def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
+        best = _Best(x)
+        for restart in range(self.restarts):
+            alive = (~best.fooled).nonzero().squeeze(1)
+            if not len(alive):
+                break
+            start = x[alive]
+            if self.random_start:
+                start = start + threat.random_in_ball(
+                    start, self.eps, self.norm, self.seed + restart
+                )
+                start = start.clamp(0, 1)
+            self.walk(model, x, y, start, alive, best, first=restart == 0)
+        return best.x
+
+    def walk(self, model, x, y, x_adv, alive, best: _Best, *, first: bool) -> None:
+        """T steps from ``x_adv``, the iterates of the images ``alive``; keeps the best."""
+        alpha = 2.5 * self.eps / self.steps if self.alpha is None else self.alpha
+        x, y = x[alive], y[alive]
+        for t in range(self.steps):
+            gradient, loss, logits = model.gradient(x_adv, y, first=first and t == 0)
+            if self.best:
+                fooled = threat.succeeded(logits, y, self.targeted)
+                best.offer(alive, x_adv, loss, fooled)
+                if self.early_stop and fooled.any():
+                    going = ~fooled
+                    alive, x, y, x_adv = alive[going], x[going], y[going], x_adv[going]
+                    gradient = gradient[going]
+                    if not len(alive):
+                        return
+            x_adv = self.move(x_adv, gradient, x, alpha)
+        if not self.best:
+            best.x[alive] = x_adv
+            return
+        logits = model.logits(x_adv)
+        loss = threat.attack_loss(logits, y, self.targeted)
+        best.offer(alive, x_adv, loss, threat.succeeded(logits, y, self.targeted))
+
+
+class _Best:
+    """The best iterate of each image so far: one that succeeds, else the one of highest loss."""
+
+    def __init__(self, x: Tensor):
+        self.x = x.clone()
+        self.loss = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+        self.fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def offer(self, index: Tensor, x: Tensor, loss: Tensor, fooled: Tensor) -> None:
+        had = self.fooled[index]
+        better = (fooled & ~had) | ((fooled == had) & (loss > self.loss[index]))
+        index = index[better]
+        self.x[index], self.loss[index] = x[better], loss[better].to(self.loss.dtype)
+        self.fooled[index] = fooled[better]

@@ -1,0 +1,137 @@
+"""The one contract: a model maps images (N, C, H, W) in [0, 1] to logits (N, K).
+
+Everything that calls a model goes through here, so that a broken contract is told in words where
+it happens, and a model is left exactly as it was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..backend import in_batches
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Inside, the model is in evaluation mode and its parameters take no gradients.
+
+    On the way out every submodule's mode and every parameter's ``requires_grad`` are put back.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, found {type(model).__name__}")
+    modes = [(module, module.training) for module in model.modules()]
+    grads = [(p, p.requires_grad) for p in model.parameters()]
+    model.eval()
+    for parameter, _ in grads:
+        parameter.requires_grad_(False)
+    try:
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, wanted in grads:
+            parameter.requires_grad_(wanted)
+
+
+def check_images(x: Tensor, name: str = "x") -> None:
+    """:raises ValueError: not a floating (N, C, H, W) tensor with all values in [0, 1]."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, found {type(x).__name__}")
+    if x.ndim != 4:
+        hint = "; for one image use x[None]" if x.ndim == 3 else ""
+        raise ValueError(f"{name}: expected shape (N, C, H, W), found {tuple(x.shape)}{hint}")
+    if not x.is_floating_point():
+        hint = "; divide by 255" if x.dtype == torch.uint8 else ""
+        raise ValueError(f"{name}: expected floating point, found {x.dtype}{hint}")
+    if x.numel():
+        low, high = x.min().item(), x.max().item()
+        if not (low >= 0 and high <= 1):  # written so that NaN fails
+            raise ValueError(
+                f"{name}: expected values in [0, 1], found {low:.4g} to {high:.4g}; "
+                "normalization belongs in the model's first layer (advlab.models.Normalized)"
+            )
+
+
+def check_labels(y: Tensor, x: Tensor, name: str = "y") -> None:
+    """:raises ValueError: not an integer (N,) tensor of class numbers, on the device of x."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, found {type(y).__name__}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"{name}: expected shape ({len(x)},), found {tuple(y.shape)}")
+    if y.dtype != torch.int64:
+        raise ValueError(f"{name}: expected class numbers as torch.int64, found {y.dtype}")
+    if y.device != x.device:
+        raise ValueError(f"{name}: expected on {x.device} as the images, found on {y.device}")
+    if y.numel() and y.min() < 0:
+        raise ValueError(f"{name}: expected class numbers from 0, found {y.min().item()}")
+
+
+def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
+    """What a model answered: (N, K) floating point, finite, and not probabilities.
+
+    :raises ValueError: a broken contract, or a label y that is not below K.
+    """
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model: expected logits of shape ({len(x)}, K), found {found}")
+    if not logits.numel():
+        return
+    answer = logits.detach()
+    if not answer.isfinite().all():
+        raise ValueError("model: expected finite logits, found NaN or infinity")
+    if answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < 1e-3 and answer.shape[1] > 1:
+        raise ValueError(
+            "model: expected logits, found probabilities (rows that sum to 1); "
+            "drop the last softmax: gradients vanish through it, and attacks look weak"
+        )
+    if y is not None and y.max() >= logits.shape[1]:
+        raise ValueError(
+            f"y: expected class numbers below {logits.shape[1]}, the model's number of classes, "
+            f"found {y.max().item()}"
+        )
+
+
+def device_of(model: nn.Module) -> torch.device | None:
+    """The device of the model's first parameter or buffer; None when it has none."""
+    for tensor in [*model.parameters(), *model.buffers()]:
+        return tensor.device
+    return None
+
+
+def check_device(model: nn.Module, x: Tensor) -> None:
+    """:raises ValueError: the model is on another device than the images."""
+    where = device_of(model)
+    if where is not None and where != x.device:
+        raise ValueError(f"model is on {where} and x on {x.device}; move one with .to()")
+
+
+def predict_logits(model: nn.Module, x: Tensor, *, batch_size: int | None = None) -> Tensor:
+    """The model's logits for any number of images, in evaluation mode, without gradients.
+
+    :param x: (N, C, H, W) in [0, 1].
+    :returns: (N, K), on the device of x.
+    :raises ValueError: images or answers that break the contract.
+    """
+    check_images(x)
+    check_device(model, x)
+    with frozen(model), torch.no_grad():
+        logits = in_batches(model, x, batch_size=batch_size)
+    check_logits(logits, x)
+    return logits
+
+
+def predict(model: nn.Module, x: Tensor, *, batch_size: int | None = None) -> Tensor:
+    """The class that the model names for each image, (N,) int64. See :func:`predict_logits`."""
+    return predict_logits(model, x, batch_size=batch_size).argmax(1)
+
+
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int | None = None) -> float:
+    """The fraction of images whose predicted class is y, between 0 and 1."""
+    check_labels(y, x)
+    if not len(x):
+        raise ValueError("accuracy: expected at least one image, found none")
+    return (predict(model, x, batch_size=batch_size) == y).float().mean().item()

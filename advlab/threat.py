@@ -1,0 +1,156 @@
+"""Norms, balls, steps and success: what attacks share, and nothing else.
+
+A perturbation δ = x_adv − x is measured per image, over all of its pixels and channels:
+
+=========  ===================  =============================================
+name       size of δ            steepest step of length 1 along a gradient g
+=========  ===================  =============================================
+``Linf``   max \\|δᵢ\\|           sign(g)
+``L2``     √Σ δᵢ²               g / ‖g‖₂
+``L1``     Σ \\|δᵢ\\|             signs of the largest \\|gᵢ\\|, spread evenly
+``L0``     number of pixels     –
+=========  ===================  =============================================
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NORMS = ("Linf", "L2", "L1", "L0")
+
+
+def parse_norm(norm: str | float) -> str:
+    """``"Linf"``, ``"L2"``, ``"L1"`` or ``"L0"``; also takes ``"linf"``, ``inf``, 2, 1, 0.
+
+    :raises ValueError: anything else.
+    """
+    names = {n.lower(): n for n in NORMS} | {"inf": "Linf", "2": "L2", "1": "L1", "0": "L0"}
+    key = str(norm).lower().removesuffix(".0")
+    if key not in names:
+        raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
+    return names[key]
+
+
+def size(delta: Tensor, norm: str) -> Tensor:
+    """The norm of each image's perturbation. ``delta``: (N, ...). Returns (N,).
+
+    ``L0`` counts pixels, not channels: a pixel counts once when any of its channels moved.
+    """
+    flat = delta.flatten(1)
+    if norm == "Linf":
+        return flat.abs().amax(1)
+    if norm == "L2":
+        return flat.norm(dim=1)
+    if norm == "L1":
+        return flat.abs().sum(1)
+    if norm == "L0":
+        moved = delta != 0
+        return (moved.any(1) if delta.ndim == 4 else moved).flatten(1).sum(1).to(delta.dtype)
+    raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
+
+
+def step(gradient: Tensor, norm: str) -> Tensor:
+    """The direction of length 1 that raises the loss fastest. (N, ...) to (N, ...).
+
+    In L1 the steepest direction is a single pixel; as in Tramèr & Boneh (2019) the step is
+    shared evenly by the 1% of pixels with the largest gradients (at least one).
+    An image whose gradient is zero does not move.
+    """
+    if norm == "Linf":
+        return gradient.sign()
+    if norm == "L2":
+        return gradient / _per_image(size(gradient, "L2"), gradient).clamp_min(_tiny(gradient))
+    if norm == "L1":
+        flat = gradient.flatten(1)
+        count = max(1, round(0.01 * flat.shape[1]))
+        largest = flat.abs().topk(count, dim=1).indices
+        direction = torch.zeros_like(flat)
+        direction.scatter_(1, largest, flat.gather(1, largest).sign() / count)
+        return direction.view_as(gradient)
+    raise ValueError(f"norm: found {norm!r}, expected Linf, L2 or L1")
+
+
+def project(delta: Tensor, eps: float, norm: str) -> Tensor:
+    """The nearest perturbation (in L2) of norm at most ``eps``. (N, ...) to (N, ...).
+
+    L1 by sorting: Duchi et al. (2008), figure 1.
+    """
+    if norm == "Linf":
+        return delta.clamp(-eps, eps)
+    if norm == "L2":
+        length = _per_image(size(delta, "L2"), delta)
+        return delta * (eps / length.clamp_min(_tiny(delta))).clamp_max(1.0)
+    if norm == "L1":
+        magnitude = delta.flatten(1).abs()
+        ordered, _ = magnitude.sort(dim=1, descending=True)
+        rank = torch.arange(1, magnitude.shape[1] + 1, device=delta.device, dtype=delta.dtype)
+        threshold = (ordered.cumsum(1) - eps) / rank
+        last = ((ordered > threshold) * rank).amax(1, keepdim=True).long().clamp_min(1) - 1
+        shrunk = (magnitude - threshold.gather(1, last).clamp_min(0)).clamp_min(0)
+        return delta.sign() * shrunk.view_as(delta)
+    raise ValueError(f"norm: found {norm!r}, expected Linf, L2 or L1")
+
+
+def random_in_ball(x: Tensor, eps: float, norm: str, seed: int) -> Tensor:
+    """A perturbation drawn uniformly from the ball of radius ``eps``, one for each image of x."""
+    if norm == "Linf":
+        return eps * (2 * noise(x, seed, "uniform") - 1)
+    if norm not in ("L2", "L1"):
+        raise ValueError(f"norm: found {norm!r}, expected Linf, L2 or L1")
+    # A direction uniform on the sphere, then a radius r with P(r < t·eps) = t^d.
+    direction = noise(x, seed, "normal" if norm == "L2" else "laplace")
+    radius = noise(x, seed, "uniform", shape=(1,) * (x.ndim - 1)) ** (1 / x.shape[1:].numel())
+    return eps * radius * direction / _per_image(size(direction, norm), direction)
+
+
+def noise(x: Tensor, seed: int, kind: str, shape: tuple[int, ...] | None = None) -> Tensor:
+    """Random numbers for each image: ``"uniform"`` on [0, 1), ``"normal"`` or ``"laplace"``.
+
+    They are drawn on the CPU from a generator seeded by ``seed`` and by the image itself, so they
+    depend neither on the batch that the image came in nor on the device.
+
+    :param x: (N, ...), the images.
+    :param shape: of one image's numbers; by default the image's own.
+    """
+    out = torch.empty((len(x), *(shape or x.shape[1:])), dtype=x.dtype)
+    for image, row in zip(x.detach().cpu().double().contiguous(), out, strict=True):
+        # The kind is part of the key: two kinds drawn for one image are independent.
+        key = zlib.crc32(image.numpy().tobytes(), zlib.crc32(kind.encode()))
+        source = torch.Generator().manual_seed((seed << 32) + key)
+        if kind == "uniform":
+            row.uniform_(generator=source)
+        elif kind == "normal":
+            row.normal_(generator=source)
+        elif kind == "laplace":
+            sign = torch.randint(0, 2, row.shape, generator=source) * 2 - 1
+            row.exponential_(generator=source).mul_(sign)
+        else:
+            raise ValueError(f"kind: found {kind!r}, expected uniform, normal or laplace")
+    return out.to(x.device)
+
+
+def attack_loss(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    """What the attacker raises, per image: J(x, y), or −J(x, target). (N, K), (N,) to (N,).
+
+    J is the cross-entropy −log softmax(logits)[y].
+    """
+    loss = F.cross_entropy(logits, y, reduction="none")
+    return -loss if targeted else loss
+
+
+def succeeded(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
+    """Where the attacker has what it wants: not class y, or, if targeted, class y. (N,) bool."""
+    hit = logits.argmax(1) == y
+    return hit if targeted else ~hit
+
+
+def _per_image(value: Tensor, like: Tensor) -> Tensor:
+    return value.view(-1, *[1] * (like.ndim - 1))
+
+
+def _tiny(x: Tensor) -> float:
+    return torch.finfo(x.dtype).tiny
