@@ -67,10 +67,9 @@ def evaluate(
     if y.max() >= logits.shape[1]:
         raise ValueError(f"y: expected below {logits.shape[1]} classes, found {y.max().item()}")
     correct = logits.argmax(1) == y
-    results = [
-        _run(model, name, attack, x, y, correct, targets)
-        for name, attack in tqdm(named, desc="attacks", disable=not progress)
-    ]
+    results = []
+    for name, attack in tqdm(named, desc="attacks", disable=not progress):
+        results.append(_run(model, name, attack, x, y, correct, targets))
     return Report(correct.cpu(), tuple(results))
 
 

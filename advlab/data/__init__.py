@@ -1,0 +1,82 @@
+"""Whole data sets as tensors: ``data = load("mnist5k")``, then ``x, y = data.test``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .dataset import Dataset, Split
+from .embedded import mnist5k
+from .files import cache_folder, data_folder
+from .folder import folder
+from .vision import cifar10, fashion_mnist, gtsrb, import_torchvision, mnist
+
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Split",
+    "cache_folder",
+    "data_folder",
+    "import_torchvision",
+    "is_there",
+    "load",
+]
+
+# What each name holds, and the folder below the root that it is looked for in.
+NAMES = {
+    "mnist5k": ("5,000 MNIST digits, installed with advlab, no network needed", None),
+    "mnist": ("70,000 digits, 28 x 28, gray", "MNIST/raw"),
+    "fashion-mnist": ("70,000 pictures of clothes, 28 x 28, gray", "FashionMNIST/raw"),
+    "cifar10": ("60,000 photographs, 32 x 32, color", "cifar-10-batches-py"),
+    "gtsrb": ("39,270 road signs, 32 x 32, color", "gtsrb"),
+}
+_DOWNLOADED = {"mnist": mnist, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "gtsrb": gtsrb}
+
+
+def load(
+    name: str,
+    root: str | os.PathLike | None = None,
+    *,
+    size: int | None = None,
+    seed: int = 0,
+) -> Dataset:
+    """A whole data set in memory, on the CPU: images (N, C, H, W) float32 in [0, 1].
+
+    ``"mnist5k"`` is there without a network: 4,000 training and 1,000 test images of MNIST.
+    ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` and ``"gtsrb"`` are read from the root, and
+    downloaded to it the first time. ``"folder:PATH"`` reads your own images, from
+    ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``, or from ``PATH/CLASS/``, of which a fifth is
+    then kept for testing.
+
+    :param name: one of these names.
+    :param root: the folder of the downloaded data sets; by default the environment variable
+        ``ADVLAB_DATA``, else a folder in the user's cache (which ``ADVLAB_CACHE`` moves). A
+        relative ``folder:PATH`` starts there only if ``root`` is given.
+    :param size: for ``gtsrb`` and ``folder:``, resize every image to ``size`` × ``size``.
+    :param seed: of the split of a folder without ``train`` and ``test``.
+    :raises ValueError: no such data set, or files that are damaged, incomplete or not alike; the
+        message names the file.
+    :raises OSError: the data are not there and cannot be downloaded; the message names the
+        folder.
+    """
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"size: expected a whole number, at least 1, found {size!r}")
+    if name.startswith("folder:"):
+        path = Path(name.removeprefix("folder:")).expanduser()
+        return folder(Path(root or ".") / path, size=size, seed=seed)
+    if name not in NAMES:
+        known = ", ".join([*NAMES, "folder:PATH"])
+        raise ValueError(f"data set: found {name!r}, expected one of {known}")
+    if size is not None and name != "gtsrb":
+        raise ValueError(f"size: is for gtsrb and folder:PATH; the images of {name} have one size")
+    if name == "mnist5k":
+        return mnist5k()
+    return _DOWNLOADED[name](data_folder(root), **({"size": size} if name == "gtsrb" else {}))
+
+
+def is_there(name: str, root: str | os.PathLike | None = None) -> bool:
+    """Whether a data set's folder is on this machine, so that :func:`load` downloads nothing."""
+    if name not in NAMES:
+        raise ValueError(f"data set: found {name!r}, expected one of {', '.join(NAMES)}")
+    below = NAMES[name][1]
+    return below is None or (data_folder(root) / below).exists()

@@ -1,0 +1,38 @@
+"""Models: any ``torch.nn.Module`` from images (N, C, H, W) in [0, 1] to logits (N, K)."""
+
+from .cnn import CNN
+from .contract import accuracy, frozen, predict, predict_logits
+from .counting import count_parameters
+from .gates import Layer, Neuron, and_gate, nand_gate, not_gate, or_gate, xor_network
+from .mlp import MLP, LogisticRegression
+from .normalized import Normalized
+from .pretrained import Pretrained, architecture, pretrained, pretrained_names
+from .resnet import ResNet
+from .zoo import Card, load_model, read_card
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "Card",
+    "Layer",
+    "LogisticRegression",
+    "Neuron",
+    "Normalized",
+    "Pretrained",
+    "ResNet",
+    "accuracy",
+    "and_gate",
+    "architecture",
+    "count_parameters",
+    "frozen",
+    "load_model",
+    "nand_gate",
+    "not_gate",
+    "or_gate",
+    "predict",
+    "predict_logits",
+    "pretrained",
+    "pretrained_names",
+    "read_card",
+    "xor_network",
+]

@@ -1,0 +1,40 @@
+"""The course's standard network: two convolutions and two linear layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class CNN(nn.Module):
+    """Convolution, ReLU, pooling, twice; then two linear layers. Images (N, C, H, W) to (N, K).
+
+    The filters are 5 × 5, 16 and then 32 of them; pooling halves height and width. For 28 × 28
+    images with one channel and ten classes it has 171,158 parameters.
+
+    :param classes: K, the number of classes.
+    :param channels: C of the images.
+    :param size: H = W of the images, at least 4.
+    :raises ValueError: a size below 4.
+    """
+
+    def __init__(self, classes: int = 10, channels: int = 1, size: int = 28):
+        super().__init__()
+        if size < 4:
+            raise ValueError(f"size: expected at least 4, since it is halved twice, found {size}")
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 16, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(32 * (size // 4) ** 2, 100),
+            nn.ReLU(),
+            nn.Linear(100, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))

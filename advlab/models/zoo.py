@@ -1,0 +1,202 @@
+"""The zoo: networks that were trained before, with a card that says how.
+
+A recipe is data: which network, on which images, with which settings of
+:func:`advlab.training.fit`. To add a model, add a recipe and run ``advlab zoo train NAME``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from ..data import is_there, load
+from ..data.files import write_atomically
+from .cnn import CNN
+from .contract import accuracy
+from .counting import count_parameters
+from .mlp import MLP, LogisticRegression
+from .resnet import ResNet
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model of the zoo is made.
+
+    :param build: gives the untrained network.
+    :param data: the name of the data set, for :func:`advlab.data.load`.
+    :param settings: gives the keyword arguments of :func:`advlab.training.fit`.
+    :param seed: of the initial weights and of the training.
+    """
+
+    build: Callable[[], nn.Module]
+    data: str
+    settings: Callable[[], dict]
+    seed: int = 0
+
+
+def _plain(**settings) -> Callable[[], dict]:
+    return lambda: settings
+
+
+def _shifted(pixels: int, **settings) -> Callable[[], dict]:
+    def make() -> dict:
+        from ..training import Shift
+
+        return {"augment": Shift(pixels=pixels), **settings}
+
+    return make
+
+
+RECIPES = {
+    "mnist-cnn": Recipe(CNN, "mnist5k", _plain(epochs=12, lr=3e-3)),
+    "mnist-resnet": Recipe(ResNet, "mnist5k", _plain(epochs=12, lr=3e-3)),
+    "mnist-mlp": Recipe(MLP, "mnist5k", _plain(epochs=20, lr=3e-3)),
+    "mnist-logistic": Recipe(LogisticRegression, "mnist5k", _plain(epochs=20, lr=3e-3)),
+    "mnist-cnn-full": Recipe(CNN, "mnist", _shifted(2, epochs=15, lr=2e-3, batch_size=128)),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of the weights in ``weights/NAME.safetensors``.
+
+    :param accuracy: on the test split of ``data``, between 0 and 1, of ``tested_on`` images.
+    :param sha256: of the file.
+    """
+
+    name: str
+    model: str
+    parameters: int
+    data: str
+    command: str
+    settings: dict[str, str] = field(repr=False)
+    seed: int
+    epochs: int
+    accuracy: float
+    tested_on: int
+    seconds: float
+    date: str
+    device: str
+    torch: str
+    sha256: str
+
+
+def names() -> list[str]:
+    """The models that :func:`load_model` knows."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.json"))
+
+
+def read_card(name: str) -> Card:
+    """How a model was trained, and how good it is.
+
+    :raises ValueError: no such model; the message lists what there is.
+    """
+    path = WEIGHTS / f"{name}.json"
+    if name not in names():
+        raise ValueError(f"model: found {name!r}, expected one of {', '.join(names())}")
+    return Card(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def load_model(name: str, device: str | torch.device | None = None) -> nn.Module:
+    """A trained network in evaluation mode: images (N, C, H, W) in [0, 1] to logits (N, K).
+
+    :param name: one of ``advlab zoo list``, ``"mnist-cnn"`` for example.
+    :param device: where to put it; by default on the CPU, where :func:`advlab.data.load` puts the
+        images.
+    :raises ValueError: no such model, or weights that are not those that the card describes.
+    :raises OSError: the file of weights is not there.
+    """
+    card = read_card(name)
+    content = _weights(card)
+    model = RECIPES[name].build()
+    model.load_state_dict(safetensors.torch.load(content))
+    return model.to(device or "cpu").eval()
+
+
+def _weights(card: Card) -> bytes:
+    path = WEIGHTS / f"{card.name}.safetensors"
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != card.sha256:
+        raise ValueError(
+            f"{path}: its SHA-256 is {found}, its card says {card.sha256}: the file is damaged or "
+            f"was changed. Install advlab again, or train it: advlab zoo train {card.name}"
+        )
+    return content
+
+
+def train(name: str, *, progress: bool = True, device: str | torch.device | None = None) -> Card:
+    """Train a model by its recipe, measure it, and write its weights and its card.
+
+    :raises ValueError: no such recipe; the message lists what there is.
+    """
+    from ..training import fit
+
+    if name not in RECIPES:
+        raise ValueError(f"model: found {name!r}, expected one of {', '.join(RECIPES)}")
+    recipe = RECIPES[name]
+    data = load(recipe.data)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)
+        model = recipe.build()
+    settings = recipe.settings()
+    where = torch.device(device or "cpu")
+    history = fit(model, data, seed=recipe.seed, progress=progress, device=where, **settings)
+    content = safetensors.torch.save(
+        {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
+    )
+    test = data.test.to(where)
+    card = Card(
+        name=name,
+        model=recipe.build.__name__,
+        parameters=count_parameters(model),
+        data=recipe.data,
+        command=f"advlab zoo train {name}",
+        settings={key: repr(value) for key, value in settings.items()},
+        seed=recipe.seed,
+        epochs=len(history.loss),
+        accuracy=round(accuracy(model, *test), 6),
+        tested_on=len(test.y),
+        seconds=round(sum(history.seconds), 1),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        device=where.type,
+        torch=torch.__version__,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    write_atomically(WEIGHTS / f"{name}.safetensors", content)
+    text = json.dumps(asdict(card), indent=2) + "\n"
+    write_atomically(WEIGHTS / f"{name}.json", text.encode())
+    return card
+
+
+def verify(name: str) -> str:
+    """Check the weights against the card's hash, measure the accuracy again, and say what came.
+
+    Data that are not on this machine are not downloaded: then only the hash is checked, and the
+    sentence says so. The accuracy may differ from the card's by two images, since another
+    processor rounds differently.
+
+    :raises ValueError: no such model, or the hash or the accuracy is not what the card says.
+    :raises OSError: the weights are not there.
+    """
+    card = read_card(name)
+    model = load_model(name)
+    if not is_there(card.data):
+        return f"{name}: hash right; accuracy not measured: {card.data} is not on this machine"
+    found = accuracy(model, *load(card.data).test)
+    if abs(found - card.accuracy) * card.tested_on > 2.5:
+        raise ValueError(
+            f"{name}: its accuracy is {found:.2%} on the {card.tested_on:,} test images of "
+            f"{card.data}, and its card says {card.accuracy:.2%}"
+        )
+    return f"{name}: hash right; {found:.2%} of {card.tested_on:,} test images, as on its card"

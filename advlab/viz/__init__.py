@@ -1,0 +1,51 @@
+"""Figures and widgets, all in one visual language. Each function returns the figure it drew.
+
+Blue is natural, orange adversarial, gray reference; perturbations lie on a diverging scale.
+"""
+
+from .bars import accuracy_bars, confidence_bars
+from .boundaries import boundary_2d, decision_boundary
+from .curves import epsilon_curve, loss_along, training_curve
+from .images import compare, perturbation, show_images
+from .look import (
+    ADVERSARIAL,
+    CYCLE,
+    NATURAL,
+    PERTURBATION,
+    REFERENCE,
+    Figure,
+    png,
+    save,
+    style,
+    use_style,
+)
+from .network import network
+from .tables import pixel_table
+from .widgets import frames, small_png
+
+__all__ = [
+    "ADVERSARIAL",
+    "CYCLE",
+    "NATURAL",
+    "PERTURBATION",
+    "REFERENCE",
+    "Figure",
+    "accuracy_bars",
+    "boundary_2d",
+    "compare",
+    "confidence_bars",
+    "decision_boundary",
+    "epsilon_curve",
+    "frames",
+    "loss_along",
+    "network",
+    "perturbation",
+    "pixel_table",
+    "png",
+    "save",
+    "show_images",
+    "small_png",
+    "style",
+    "training_curve",
+    "use_style",
+]
