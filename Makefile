@@ -23,7 +23,9 @@ $(VENV)/.complete: requirements.txt requirements-peers.txt constraints.txt pypro
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+# The students' notebooks come first: every chapter's page offers its own for download.
 book: $(VENV)/.complete
+	$(BIN)/advlab release book --to _build/extra/workshop --force
 	$(BIN)/jupyter-book build . -W --keep-going -n --quiet
 	@echo "The book is built. Open $(CURDIR)/_build/html/index.html, or run: make serve"
 

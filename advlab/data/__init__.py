@@ -9,6 +9,7 @@ from .dataset import Dataset, Split
 from .embedded import mnist5k
 from .files import cache_folder, data_folder
 from .folder import folder
+from .pictures import load_image
 from .vision import cifar10, fashion_mnist, gtsrb, import_torchvision, mnist
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "import_torchvision",
     "is_there",
     "load",
+    "load_image",
 ]
 
 # What each name holds, and the folder below the root that it is looked for in.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -32,6 +34,20 @@ def read_pictures(
         _check_sizes(paths, [picture.shape[:2] for picture in pictures])
     stacked = torch.from_numpy(np.stack(pictures)).view(len(pictures), *pictures[0].shape[:2], -1)
     return stacked.permute(0, 3, 1, 2).contiguous()
+
+
+def load_image(path: str | os.PathLike, size: int = 224) -> Tensor:
+    """One picture in color as a batch of one, (1, 3, size, size) in [0, 1].
+
+    Its middle square, resized: what networks trained on ImageNet expect.
+
+    :raises ValueError: the file cannot be read as an image.
+    :raises OSError: the file is not there.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    picture = ImageOps.fit(_decode(str(path), "RGB"), (size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
 
 
 def all_gray(paths: Sequence[str]) -> bool:
