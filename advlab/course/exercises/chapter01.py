@@ -1,0 +1,186 @@
+"""Exercises of chapter 1: weights of gates, the XOR network, counting parameters."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from .. import Exercise, fail, number, numbers
+from ..judging import describe, get
+from ..records import Recorded
+
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+GATES = {"AND": (0, 0, 0, 1), "OR": (0, 1, 1, 1), "NAND": (1, 1, 1, 0)}
+XOR = (0, 1, 1, 0)
+NAMED = {
+    (0, 0, 0, 0): "always 0",
+    (1, 1, 1, 1): "always 1",
+    (1, 0, 0, 0): "NOR",
+    XOR: "XOR",
+    **{answers: name for name, answers in GATES.items()},
+}
+
+
+def weighted_sum(x: Sequence[float], w: Sequence[float], b: float) -> float:
+    """w · x + b; what is left of it by rounding alone (0.1 + 0.2 − 0.3) is 0."""
+    terms = [*(wi * xi for wi, xi in zip(w, x)), b]
+    total = sum(terms)
+    return 0.0 if abs(total) <= 1e-15 * sum(map(abs, terms)) else total
+
+
+def neuron(x: Sequence[float], w: Sequence[float], b: float) -> int:
+    return int(weighted_sum(x, w, b) >= 0)
+
+
+def row(answers: Sequence[int]) -> str:
+    return ", ".join(map(str, answers))
+
+
+# 1.1 The weights of a gate -----------------------------------------------------------------------
+
+
+def probe_gates(gate_weights, seed):
+    return {name: gate_weights(name) for name in GATES}
+
+
+def verdict_gates(results, seed):
+    given = {name: numbers(results, name, 3) for name in GATES}
+    found = {n: tuple(neuron(x, v[:2], v[2]) for x in CORNERS) for n, v in given.items()}
+    if found["AND"] == GATES["AND"] and given["AND"] == given["OR"] == given["NAND"]:
+        fail("all three gates have the same weights", "Does your function look at name?")
+    for name, expected in GATES.items():
+        if found[name] != expected:
+            explain_gate(name, given[name], found[name], expected)
+    return "AND, OR and NAND answer right at all four corners"
+
+
+def explain_gate(name, given, found, expected):
+    at = next(i for i in range(4) if found[i] != expected[i])
+    (w1, w2, b), x = given, CORNERS[at]
+    z = weighted_sum(x, (w1, w2), b)
+    if not (w1 or w2):
+        fail(f"{name}: both weights are 0, so the neuron does not look at its inputs")
+    if z == 0:
+        fail(
+            f"{name}: at {x} the weighted sum is exactly 0 and A(0) = 1, expected the answer 0",
+            "Move the line a little: no corner needs to lie on it.",
+        )
+    if tuple(neuron(c, (w1, w2), -b) for c in CORNERS) == expected:
+        fail(
+            f"{name} answers {row(found)}: the bias {b:g} moves the line to the wrong side",
+            "The bias is added to the sum. What does a threshold do to it?",
+        )
+    also = f", which is {NAMED[found]}" if found in NAMED else ""
+    fail(
+        f"{name} at {x}: the weighted sum is {z:.4g}, so the neuron answers {found[at]}, expected "
+        f"{expected[at]} (at all four corners it answers {row(found)}{also})",
+        "Draw the four corners. Which of them have to lie on the side of the line that answers 1?",
+    )
+
+
+# 1.2 A network for XOR ---------------------------------------------------------------------------
+
+
+def probe_xor(xor_parameters, seed):
+    return {"parameters": xor_parameters()}
+
+
+def verdict_xor(results, seed):
+    W1, b1, w2, b2 = parameters(get(results, "parameters"))
+    hidden = [tuple(neuron(x, w, b) for w, b in zip(W1, b1)) for x in CORNERS]
+    found = tuple(neuron(h, w2, b2) for h in hidden)
+    if found == XOR:
+        return "nine parameters, and the network answers 0, 1, 1, 0: this is XOR"
+    for i, x in enumerate(CORNERS):
+        for j, other in enumerate(CORNERS[:i]):
+            if XOR[i] != XOR[j] and hidden[i] == hidden[j]:
+                fail(
+                    f"the network answers {row(found)}, expected {row(XOR)}: the hidden neurons "
+                    f"say {hidden[i]} both at {other} and at {x}, so the output cannot differ",
+                    "At least one hidden neuron must have its line between those two corners.",
+                )
+    if len(set(hidden)) == 4:
+        fail(
+            "the hidden neurons hand on four different corners, with the ones of XOR still "
+            "opposite each other: no single output neuron can part them",
+            "A hidden neuron that copies an input gains nothing. Which gates do more?",
+        )
+    also = f", which is {NAMED[found]}" if found in NAMED else ""
+    says = "; ".join(f"{x} → {h}" for x, h in zip(CORNERS, hidden))
+    fail(
+        f"the network answers {row(found)}{also}, expected {row(XOR)} "
+        f"(the hidden neurons say {says})",
+        "The hidden answers keep the corners apart. What remains is one gate of those answers.",
+    )
+
+
+def parameters(given: Any) -> tuple[list[list[float]], list[float], list[float], float]:
+    """W1 (2 × 2), b1 (2), w2 (2), b2, out of nested lists or tensors; nine numbers or a failure."""
+    if not isinstance(given, list) or len(given) != 4:
+        hint = "Does your function end with return?" if given is None else ""
+        fail(f"expected the four parts W1, b1, w2, b2, found {describe(given)}", hint)
+    W1, b1, w2, b2 = (g.value.tolist() if isinstance(g, Recorded) else g for g in given)
+    if not isinstance(W1, list) or len(W1) != 2:
+        fail("W1: expected two rows of weights, one for each hidden neuron")
+    if isinstance(w2, list) and len(w2) == 1:  # (1, 2), as nn.Linear has it
+        w2 = w2[0]
+    if isinstance(b2, list) and len(b2) == 1:
+        b2 = b2[0]
+    parts = {"W1[0]": W1[0], "W1[1]": W1[1], "b1": b1, "w2": w2}
+    return (
+        [numbers(parts, "W1[0]", 2), numbers(parts, "W1[1]", 2)],
+        numbers(parts, "b1", 2),
+        numbers(parts, "w2", 2),
+        number({"b2": b2}, "b2"),
+    )
+
+
+# 1.3 Counting parameters -------------------------------------------------------------------------
+
+
+def networks(seed: int) -> list[list[int]]:
+    """The XOR network, a digit classifier, a single neuron, and networks of two to five layers."""
+    draw = random.Random(seed)
+    drawn = [[draw.randint(1, 40) for _ in range(n)] for n in (3, 4, 6)]
+    return [[2, 2, 1], [784, 100, 10], [6, 1], *drawn]
+
+
+def probe_count(count_parameters, seed):
+    return {"counts": [count_parameters(list(widths)) for widths in networks(seed)]}
+
+
+def verdict_count(results, seed):
+    cases = networks(seed)
+    found = numbers(results, "counts", len(cases))
+    weights = [sum(a * b for a, b in pairwise(w)) for w in cases]
+    biases = [sum(w[1:]) for w in cases]
+    expected = [w + b for w, b in zip(weights, biases)]
+    if found == expected:
+        return f"right for {len(cases)} networks: {cases[1]} has {expected[1]:,} parameters"
+    if found == weights:
+        fail("these are the weights alone", "What does each neuron add to its weighted sum?")
+    if found == [n + w[0] for n, w in zip(expected, cases)]:
+        fail("the inputs were given biases, too", "An input only hands on its number.")
+    if found == [w + len(c) - 1 for w, c in zip(weights, cases)]:
+        fail("each layer was given a single bias", "Every neuron has its own.")
+    at = next(i for i in range(len(cases)) if found[i] != expected[i])
+    if len(cases[at]) > 3:  # the cases come with two and three widths first
+        fail(
+            f"right up to three layers of numbers, and wrong for {cases[at]}: found {found[at]:g}",
+            "A network may have any number of layers.",
+        )
+    difference = found[at] - expected[at]
+    fail(
+        f"for {cases[at]} you count {found[at]:g}, {abs(difference):g} too "
+        f"{'many' if difference > 0 else 'few'}",
+        "Take one layer at a time: how many neurons has it, and how many weights has each?",
+    )
+
+
+EXERCISES = (
+    Exercise("1.1", "The weights of a gate", probe_gates, verdict_gates),
+    Exercise("1.2", "A network for XOR", probe_xor, verdict_xor),
+    Exercise("1.3", "Counting parameters", probe_count, verdict_count),
+)
