@@ -85,8 +85,23 @@ def _explain(exercise: Exercise, error: Any) -> NoReturn:
     where = ""
     if isinstance(error.get("line"), int):
         code = f" ({_line(error['code'])})" if error.get("code") else ""
-        where = f" at line {error['line']} of the cell of {error.get('function')}{code}"
-    fail(f"your code raised {kind}{where}: {message}" if message else f"it raised {kind}{where}")
+        name = str(error.get("function"))
+        cell = "" if name.startswith("<") else f" of the cell of {name}"
+        where = f" at line {error['line']}{cell}{code}"
+    hint = next((hint for part, hint in _TORCH.items() if part in message), "")
+    raised = f"your code raised {kind}{where}"
+    fail(f"{raised}: {message}" if message else raised, hint)
+
+
+# What torch says when a student slips, and what to look for.
+_TORCH = {
+    "does not require grad": "Torch follows only the tensors that ask for it, with "
+    "requires_grad_(True), and only what is computed from them afterwards.",
+    "only for scalar outputs": "A gradient is that of one number. Make one of the batch's losses.",
+    "not have been used in the graph": "Is the tensor that you ask about the very one that went "
+    "through the model, or a copy of it?",
+    "must match the size of tensor": "Two tensors of different shapes meet here. Print both.",
+}
 
 
 def _line(text: Any) -> str:
@@ -117,6 +132,10 @@ def describe(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
+def _no_return(found: Any) -> str:
+    return _NO_RETURN if found is None else ""
+
+
 _NO_RETURN = "Does your function end with return?"
 
 
@@ -137,6 +156,9 @@ def tensor(
     :param detached: refuse a tensor that still requires a gradient.
     """
     found = get(results, name)
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], Recorded):
+        hint = "torch.autograd.grad returns a tuple: one gradient for each tensor asked about."
+        fail(f"{name} is a tuple or list with a tensor in it, expected the tensor itself", hint)
     if not isinstance(found, Recorded):
         hint = _NO_RETURN if found is None else "Stay with torch tensors from input to output."
         fail(f"{name} is {describe(found)}, expected a torch tensor", hint)
@@ -162,24 +184,33 @@ def number(results: dict[str, Any], name: str) -> float:
     return _number(get(results, name), name)
 
 
-def numbers(results: dict[str, Any], name: str, count: int | None = None) -> list[float]:
-    """The finite numbers of this name: a list of them, or a tensor with one dimension."""
+def numbers(
+    results: dict[str, Any], name: str, count: int | None = None, hint: str = ""
+) -> list[float]:
+    """The finite numbers of this name: a list of them, or a tensor with one dimension.
+
+    :param count: how many.
+    :param hint: where there are more or fewer, or an entry is no number.
+    """
     found = get(results, name)
     if isinstance(found, Recorded) and found.value.ndim == 1:
         found = found.value.tolist()
     if not isinstance(found, list):
-        hint = _NO_RETURN if found is None else ""
-        fail(f"{name} is {describe(found)}, expected a list of numbers", hint)
+        fail(
+            f"{name} is {describe(found)}, expected a list of numbers",
+            _NO_RETURN if found is None else hint,
+        )
     if count is not None and len(found) != count:
-        fail(f"{name} has {len(found)} entries, expected {count}")
-    return [_number(value, f"{name}[{i}]") for i, value in enumerate(found)]
+        entries = "1 entry" if len(found) == 1 else f"{len(found)} entries"
+        fail(f"{name} has {entries}, expected {count}", hint)
+    return [_number(value, f"{name}[{i}]", hint) for i, value in enumerate(found)]
 
 
-def _number(found: Any, name: str) -> float:
+def _number(found: Any, name: str, hint: str = "") -> float:
     if isinstance(found, Recorded) and found.value.numel() == 1:
         found = found.value.item()
     if isinstance(found, bool) or not isinstance(found, int | float):
-        fail(f"{name} is {describe(found)}, expected a number", _NO_RETURN if found is None else "")
+        fail(f"{name} is {describe(found)}, expected a number", hint or _no_return(found))
     if not math.isfinite(found):
         fail(f"{name} is {found}, expected a finite number")
     return float(found)
@@ -251,7 +282,8 @@ _CHANGES = {
     "": ("your code changed {} itself", "Work on a copy, and leave the caller's {} as it was."),
     "requires_grad": (
         "your code left {} with another requires_grad than it had",
-        "Ask for gradients of a copy, not of the caller's {}.",
+        "Asking for a gradient needs no change of the caller's {}: work on a copy of a tensor, and "
+        "let a model be.",
     ),
     "grad": (
         "your code left gradients in the parameters of {} (their .grad)",

@@ -37,6 +37,6 @@ def test_the_code_for_a_photograph_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "pretrained", lambda name: {"vgg16": ThousandClasses()}[name])
     page = {"attacks": attacks, "data": data, "models": models, "viz": viz}
     exec(code, page)
-    assert page["x"].shape == (1, 3, 224, 224)
-    assert 0 < (page["x_adv"] - page["x"]).abs().max() <= 2 / 255 + 1e-6
-    assert models.predict(page["vgg16"], page["x_adv"]) != page["y"]
+    assert page["photo"].shape == (1, 3, 224, 224)
+    assert 0 < (page["photo_adv"] - page["photo"]).abs().max() <= 2 / 255 + 1e-6
+    assert models.predict(page["vgg16"], page["photo_adv"]) != page["seen"]

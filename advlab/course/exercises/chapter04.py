@@ -66,6 +66,11 @@ def verdict_gradient(results, seed):
         )
     if matches(found, gradient(model, x, model(x).argmax(1))):
         fail("this is the gradient for the predicted classes", "The loss compares with y.")
+    if matches(found, gradient(nn.Sequential(model, nn.Softmax(1)), x, y)):
+        fail(
+            "this is the gradient through a softmax too many",
+            "cross_entropy takes the logits: the softmax is inside it.",
+        )
     close(found, expected, "gradient", "The loss is the cross-entropy of the logits and y.")
     return "this is how the loss changes with every pixel, and the model is as it was"
 
@@ -94,7 +99,7 @@ def verdict_fgsm(results, seed):
     if agree(x_adv, step(x, predicted, EPS), predicted):
         fail("the step is that of the predicted classes", "The loss compares with y.")
     close_step(x_adv, step(x, g, EPS), g)
-    return f"every pixel moves by ε = {EPS} up the loss, and stays in [0, 1]"
+    return f"each pixel moves up the loss, by ε = {EPS} or until it meets 0 or 1"
 
 
 # 4.3 Targeted FGSM -------------------------------------------------------------------------------
@@ -125,8 +130,13 @@ def verdict_targeted(results, seed):
             "the images leave the predicted class but do not go toward the target",
             "Only the loss of the target counts here.",
         )
+    if agree(x_adv, step(x, -away, EPS), away):
+        fail(
+            "the images move deeper into the class that the model names already",
+            "Whose loss should fall? The model's own answer has no part in it.",
+        )
     close_step(x_adv, step(x, g, EPS), g)
-    return f"every pixel moves by ε = {EPS} toward the target, and stays in [0, 1]"
+    return f"each pixel moves toward the target, by ε = {EPS} or until it meets 0 or 1"
 
 
 def judge_step(x_adv: Tensor, x: Tensor, g: Tensor, loss: str) -> None:
@@ -134,6 +144,11 @@ def judge_step(x_adv: Tensor, x: Tensor, g: Tensor, loss: str) -> None:
     if matches(x_adv, x):
         fail("the images come back as they were", f"Which way must a pixel go to change {loss}?")
     low, high = x_adv.min().item(), x_adv.max().item()
+    if low < -1e-6 and max(-low, high) <= EPS + 1e-6:
+        fail(
+            f"pixels run from {low:.2f} to {high:.2f}: this is a perturbation, not a picture",
+            "What is the perturbation added to, and which of the two is clipped?",
+        )
     if low < -1e-6 or high > 1 + 1e-6:
         fail(
             f"pixels run from {low:.2f} to {high:.2f}, and an image lives in [0, 1]",
@@ -180,7 +195,12 @@ def probe_curve(accuracy_curve, seed):
 def verdict_curve(results, seed):
     model, x, y = problem(seed)
     untouched(results)
-    found = numbers(results, "accuracies", len(EPSILONS))
+    found = numbers(
+        results,
+        "accuracies",
+        len(EPSILONS),
+        "One number for each ε, its accuracy, and nothing else.",
+    )
     g = gradient(model, x, y)
     with torch.no_grad():
         right = [model(step(x, g, eps)).argmax(1) == y for eps in EPSILONS]
@@ -208,7 +228,10 @@ def verdict_curve(results, seed):
         "Attack the original images anew at every ε, and compare the answers with y.",
     )
     first, last = expected[0], expected[-1]
-    return f"accuracy falls from {first:.0%} at ε = 0 to {last:.0%} at ε = {EPSILONS[-1]}"
+    return (
+        f"on the small network of this check, accuracy falls from {first:.0%} at ε = 0 to "
+        f"{last:.0%} at ε = {EPSILONS[-1]}"
+    )
 
 
 EXERCISES = (

@@ -78,6 +78,34 @@ def accuracy_curve(model, x, y, epsilons):
 WRONG = {
     "4.1": [
         (
+            "forgets requires_grad",
+            """
+def input_gradient(model, x, y):
+    loss = F.cross_entropy(model(x), y, reduction="sum")
+    return torch.autograd.grad(loss, x)[0]
+""",
+            "the tensors that ask for it",
+        ),
+        (
+            "does not reduce the losses",
+            """
+def input_gradient(model, x, y):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(model(x), y, reduction="none"), x)[0]
+""",
+            "of one number",
+        ),
+        (
+            "a softmax before the cross-entropy",
+            """
+def input_gradient(model, x, y):
+    x = x.clone().requires_grad_()
+    p = model(x).softmax(1)
+    return torch.autograd.grad(F.cross_entropy(p, y, reduction="sum"), x)[0]
+""",
+            "a softmax too many",
+        ),
+        (
             "mean instead of sum",
             """
 def input_gradient(model, x, y):
@@ -193,7 +221,7 @@ def input_gradient(model, x, y):
     x = x.clone().requires_grad_()
     return torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), x)
 """,
-            "a list of 1",
+            "the tensor itself",
         ),
         (
             "asks for no gradient",
@@ -215,6 +243,14 @@ def input_gradient(model, x, y):
         ),
     ],
     "4.2": [
+        (
+            "clips the picture to the budget",
+            """
+def fgsm(model, x, y, eps):
+    return (x + eps * input_gradient(model, x, y).sign()).clamp(-eps, eps)
+""",
+            "not a picture",
+        ),
         (
             "forgets the sign",
             """
@@ -270,7 +306,7 @@ def fgsm(model, x, y, eps):
 def fgsm(model, x, y, eps):
     return eps * input_gradient(model, x, y).sign()
 """,
-            "[0, 1]",
+            "not a picture",
         ),
         (
             "twice the step",
@@ -328,6 +364,15 @@ def fgsm(model, x, y, eps):
     ],
     "4.3": [
         (
+            "lowers the loss of the predicted class",
+            """
+def targeted_fgsm(model, x, target, eps):
+    predicted = model(x).argmax(1)
+    return (x - eps * input_gradient(model, x, predicted).sign()).clamp(0, 1)
+""",
+            "names already",
+        ),
+        (
             "runs away from the target",
             """
 def targeted_fgsm(model, x, target, eps):
@@ -369,6 +414,24 @@ def targeted_fgsm(model, x, target, eps):
         ),
     ],
     "4.4": [
+        (
+            "pairs of ε and accuracy",
+            """
+def accuracy_curve(model, x, y, epsilons):
+    return [
+        (e, (model(fgsm(model, x, y, e)).argmax(1) == y).float().mean().item()) for e in epsilons
+    ]
+""",
+            "and nothing else",
+        ),
+        (
+            "forgets the argmax",
+            """
+def accuracy_curve(model, x, y, epsilons):
+    return [(model(fgsm(model, x, y, e)) == y).float().mean().item() for e in epsilons]
+""",
+            "different shapes",
+        ),
         (
             "error rate",
             """
@@ -445,7 +508,7 @@ def accuracy_curve(model, x, y, epsilons):
         accuracy = (model(fgsm(model, x, y, e)).argmax(1) == y).float().mean().item()
     return [accuracy]
 """,
-            "1 entries, expected 5",
+            "1 entry, expected 5",
         ),
         (
             "works in place",
