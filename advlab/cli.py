@@ -1,0 +1,162 @@
+"""The command ``advlab``.
+
+A subcommand's parser sets ``run``: a function of the parsed arguments that returns the exit
+status. What a command needs is imported when it runs, so that ``advlab --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0 done, 1 checked and found wanting, 2 error."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser(argv[0] if argv else None)
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 0
+    try:
+        return args.run(args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"advlab: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("advlab: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser(first: str | None) -> argparse.ArgumentParser:
+    """The parser of everything that can begin with ``first``."""
+    parser = argparse.ArgumentParser(
+        prog="advlab",
+        description="A course and workshop kit on adversarial examples.",
+        epilog="Every command explains itself: advlab COMMAND --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"advlab {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_zoo(commands)
+    _add_data(commands)
+    if first not in ("zoo", "data", "--version"):  # reading notebooks takes long to import
+        from .course.cli import add_commands
+
+        add_commands(commands)
+    return parser
+
+
+def _add_zoo(commands) -> None:
+    zoo = commands.add_parser(
+        "zoo",
+        help="List, train and verify the models that come with advlab.",
+        description="List, train and verify the models that come with advlab.",
+    )
+    zoo.set_defaults(run=lambda args: zoo.print_help() or 0)
+    actions = zoo.add_subparsers(title="actions", metavar="ACTION")
+
+    text = "List the models with their data, size and accuracy."
+    actions.add_parser("list", help=text, description=text).set_defaults(run=_zoo_list)
+
+    text = "Train a model by its recipe, and write its weights and its card into the package."
+    train = actions.add_parser("train", help=text, description=text)
+    train.add_argument("name", metavar="NAME", help="The model, as 'advlab zoo list' names it.")
+    train.add_argument(
+        "--device",
+        default="cpu",
+        help="Where to train: cpu (as the published weights were), cuda, mps, or auto.",
+    )
+    train.set_defaults(run=_zoo_train)
+
+    text = "Check weights against the hash on the card, and measure the accuracy again."
+    verify = actions.add_parser(
+        "verify",
+        help=text,
+        description=f"{text} A model whose data are not on this machine is checked by its hash "
+        "alone, and this is said. Nothing is downloaded.",
+    )
+    verify.add_argument("name", metavar="NAME", nargs="?", help="The model; by default all.")
+    verify.set_defaults(run=_zoo_verify)
+
+
+def _zoo_list(args: argparse.Namespace) -> int:
+    from .models import zoo
+
+    rows = [("name", "network", "parameters", "data", "test accuracy")]
+    for name in zoo.RECIPES:
+        recipe = zoo.RECIPES[name]
+        if name in zoo.names():
+            card = zoo.read_card(name)
+            size, accuracy = f"{card.parameters:,}", f"{card.accuracy:.2%} of {card.tested_on:,}"
+        else:
+            size, accuracy = "-", "not trained yet"
+        rows.append((name, recipe.build.__name__, size, recipe.data, accuracy))
+    _print_table(rows)
+    return 0
+
+
+def _zoo_train(args: argparse.Namespace) -> int:
+    from .backend import device
+    from .models import zoo
+
+    card = zoo.train(args.name, device=device(args.device))
+    print(
+        f"{card.name}: {card.accuracy:.2%} of {card.tested_on:,} test images of {card.data} after "
+        f"{card.epochs} epochs in {card.seconds:.0f} s; written to {zoo.WEIGHTS}"
+    )
+    return 0
+
+
+def _zoo_verify(args: argparse.Namespace) -> int:
+    from .models import zoo
+
+    failed = 0
+    for name in [args.name] if args.name else zoo.names():
+        try:
+            print(zoo.verify(name))
+        except ValueError as error:
+            if args.name:
+                raise
+            print(f"{name}: FAILED: {_one_line(error)}")
+            failed += 1
+    return 1 if failed else 0
+
+
+def _add_data(commands) -> None:
+    text = "List the data sets and where they are looked for."
+    data = commands.add_parser(
+        "data",
+        help=text,
+        description=f"{text} Set ADVLAB_DATA to another folder to look there. A set that is not "
+        "there is downloaded when it is first loaded.",
+    )
+    data.set_defaults(run=_data)
+
+
+def _data(args: argparse.Namespace) -> int:
+    from .data import NAMES, data_folder, is_there
+
+    rows = [("name", "what", "where", "there?")]
+    for name, (what, folder) in NAMES.items():
+        where = str(data_folder() / folder) if folder else "-"
+        rows.append((name, what, where, "yes" if is_there(name) else "no"))
+    rows.append(("folder:PATH", "your own images, one folder a class", "PATH", ""))
+    _print_table(rows)
+    return 0
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
