@@ -95,7 +95,8 @@ def deterministic() -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         torch.backends.cudnn.benchmark,
     )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace or ":4096:8"
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     try:
@@ -103,6 +104,8 @@ def deterministic() -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = before[2]
+        if workspace is None:
+            del os.environ["CUBLAS_WORKSPACE_CONFIG"]
 
 
 @contextmanager
@@ -143,20 +146,21 @@ def in_batches(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
     size = batch_size or BATCH_SIZE.get(tensors[0].device.type, BATCH_SIZE["cpu"])
-    if n <= size and progress is None:
-        size = max(n, 1)
+    size = min(size, max(n, 1))
     parts, start = [], 0
     with tqdm(total=n, desc=progress, disable=progress is None, unit="image") as bar:
         while start < n or not parts:  # an empty input still goes through once, for its shape
             try:
-                part = function(*(t[start : start + size] for t in tensors))
+                parts.append(function(*(t[start : start + size] for t in tensors)))
+                fits = True
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
+                fits = False
+            if not fits:  # out here the error, and with it the memory that it held, is gone
                 size = (size + 1) // 2
                 torch.cuda.empty_cache()
                 continue
-            parts.append(part)
             bar.update(min(size, n - start))
             start += size
     if isinstance(parts[0], tuple):

@@ -53,24 +53,32 @@ def size(delta: Tensor, norm: str) -> Tensor:
     raise ValueError(f"norm: found {norm!r}, expected one of {', '.join(NORMS)}")
 
 
-def step(gradient: Tensor, norm: str) -> Tensor:
+def step(gradient: Tensor, norm: str, room: Tensor | None = None) -> Tensor:
     """The direction of length 1 that raises the loss fastest. (N, ...) to (N, ...).
 
     In L1 the steepest direction is a single pixel; as in Tramèr & Boneh (2019) the step is
     shared evenly by the 1% of pixels with the largest gradients (at least one).
     An image whose gradient is zero does not move.
+
+    :param room: in L1, how far each pixel may go before it leaves the box, in units of the step;
+        what a pixel cannot take goes on to the next largest gradient.
     """
     if norm == "Linf":
         return gradient.sign()
     if norm == "L2":
-        return gradient / _per_image(size(gradient, "L2"), gradient).clamp_min(_tiny(gradient))
+        # By the largest entry first: the squares of a small gradient would be 0.
+        scaled = gradient / _per_image(size(gradient, "Linf"), gradient).clamp_min(_tiny(gradient))
+        return scaled / _per_image(size(scaled, "L2"), scaled).clamp_min(_tiny(gradient))
     if norm == "L1":
         flat = gradient.flatten(1)
-        count = max(1, round(0.01 * flat.shape[1]))
-        largest = flat.abs().topk(count, dim=1).indices
-        direction = torch.zeros_like(flat)
-        direction.scatter_(1, largest, flat.gather(1, largest).sign() / count)
-        return direction.view_as(gradient)
+        order = flat.abs().argsort(dim=1, descending=True)
+        share = torch.full_like(flat, 1 / max(1, round(0.01 * flat.shape[1])))
+        if room is not None:
+            share = torch.minimum(share, room.flatten(1))
+        share = share.gather(1, order)
+        given = share.cumsum(1) - share  # to the pixels with larger gradients
+        share = torch.minimum(share, (1 - given).clamp_min(0))
+        return (flat.sign() * torch.empty_like(flat).scatter_(1, order, share)).view_as(gradient)
     raise ValueError(f"norm: found {norm!r}, expected Linf, L2 or L1")
 
 
@@ -118,9 +126,10 @@ def noise(x: Tensor, seed: int, kind: str, shape: tuple[int, ...] | None = None)
     """
     out = torch.empty((len(x), *(shape or x.shape[1:])), dtype=x.dtype)
     for image, row in zip(x.detach().cpu().double().contiguous(), out, strict=True):
-        # The kind is part of the key: two kinds drawn for one image are independent.
-        key = zlib.crc32(image.numpy().tobytes(), zlib.crc32(kind.encode()))
-        source = torch.Generator().manual_seed((seed << 32) + key)
+        # The kind is part of the key: two kinds drawn for one image are independent. Of a longer
+        # number, torch's generator would use the lowest 32 bits only.
+        key = zlib.crc32(image.numpy().tobytes(), zlib.crc32(f"{kind} {seed}".encode()))
+        source = torch.Generator().manual_seed(key)
         if kind == "uniform":
             row.uniform_(generator=source)
         elif kind == "normal":

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from ..backend import in_batches
-from ..models.contract import check_device, check_images, check_labels, check_logits, frozen
+from ..models.contract import (
+    check_device,
+    check_images,
+    check_labels,
+    check_logits,
+    forward_of,
+    frozen,
+)
 from ..threat import attack_loss
 
 
@@ -45,16 +54,27 @@ class Attack:
         check_images(x)
         check_labels(y, x)
         check_device(model, x)
-        stuck = _StuckCounter()
+        if not len(x):
+            return x.detach().clone()
+        forward = forward_of(model)
+
+        def attack(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            batch = _Differentiable(forward, x, self.targeted)
+            return self.perturb(batch, x, y), batch.stuck
+
+        label = str(self) if progress else None
         with frozen(model):
-            x_adv = in_batches(
-                lambda x, y: self.perturb(_Differentiable(model, self.targeted, stuck), x, y),
-                x.detach(),
-                y,
-                batch_size=self.batch_size,
-                progress=str(self) if progress else None,
+            x_adv, stuck = in_batches(
+                attack, x.detach(), y, batch_size=self.batch_size, progress=label
             )
-        stuck.warn(len(x))
+        if stuck.any():
+            warnings.warn(
+                f"the gradient is exactly zero for {int(stuck.sum())} of {len(x)} images, and the "
+                "attack leaves them where they are: a saturated softmax or a defense that masks "
+                "gradients, not robustness",
+                GradientWarning,
+                stacklevel=2,
+            )
         return x_adv
 
     def perturb(self, model: _Differentiable, x: Tensor, y: Tensor) -> Tensor:
@@ -72,14 +92,15 @@ class Attack:
 
 
 class _Differentiable:
-    """A frozen model, and the gradient of what the attacker raises."""
+    """A frozen model in front of one batch, and the gradient of what the attacker raises."""
 
-    def __init__(self, model: nn.Module, targeted: bool, stuck: _StuckCounter):
-        self.model, self.targeted, self.stuck = model, targeted, stuck
+    def __init__(self, forward: Callable[[Tensor], Tensor], x: Tensor, targeted: bool):
+        self.forward, self.targeted = forward, targeted
+        self.stuck = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
     def logits(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            logits = self.model(x)
+            logits = self.forward(x)
         check_logits(logits, x)
         return logits
 
@@ -88,44 +109,30 @@ class _Differentiable:
 
         The loss is summed over images: each gets its own gradient, whatever the batch.
 
-        :param first: the attack's first look at these images: check the answer and the gradient.
+        :param first: the attack's first look at its batch: check the answer and the gradient.
         """
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            logits = self.model(x)
+            logits = self.forward(x)
             if first:
                 check_logits(logits, x, y)
-                if logits.grad_fn is None:
-                    raise ValueError(
-                        "model: its logits do not depend on x by any differentiable path "
-                        "(detach(), no_grad() or a rounding inside?); use a black-box attack"
-                    )
             loss = attack_loss(logits, y, self.targeted)
-            (gradient,) = torch.autograd.grad(loss.sum(), x)
-        if first:
-            if not gradient.isfinite().all():
-                raise ValueError("model: the gradient of the loss in x is NaN or infinite")
-            self.stuck.count += int((gradient.flatten(1) == 0).all(1).sum())
-        return gradient, loss.detach(), logits.detach()
-
-
-class _StuckCounter:
-    """Counts images with no gradient over the batches of one call, to warn once."""
-
-    count = 0
-
-    def warn(self, total: int) -> None:
-        if self.count:
-            warnings.warn(
-                f"the gradient is exactly zero for {self.count} of {total} images, and the attack "
-                "leaves them where they are: a saturated softmax or a defense that masks "
-                "gradients, not robustness",
-                GradientWarning,
-                stacklevel=3,
+            gradient = None
+            if loss.requires_grad:
+                (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True)
+        if gradient is None:
+            raise ValueError(
+                "model: its logits do not depend on x by any differentiable path "
+                "(detach() or no_grad() inside?); use a black-box attack"
             )
+        if not gradient.isfinite().all():  # at every step: sign() would make zeros of NaN
+            raise ValueError("model: the gradient of the loss in x is NaN or infinite")
+        if first:
+            self.stuck = (gradient.flatten(1) == 0).all(1)
+        return gradient, loss.detach(), logits.detach()
 
 
 def check_eps(eps: float, name: str = "eps") -> None:
     """:raises ValueError: not a finite number ≥ 0."""
-    if not (isinstance(eps, (int, float)) and 0 <= eps < float("inf")):
+    if not (isinstance(eps, Real) and 0 <= eps < float("inf")):
         raise ValueError(f"{name}: expected a finite number, at least 0, found {eps!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -24,19 +25,22 @@ class _Steps(Attack):
         check_eps(self.eps)
         if self.alpha is not None:
             check_eps(self.alpha, "alpha")
-        if not (isinstance(self.steps, int) and self.steps >= 1):
+        if not (isinstance(self.steps, Integral) and self.steps >= 1):
             raise ValueError(f"steps: expected a whole number from 1, found {self.steps!r}")
         object.__setattr__(self, "norm", threat.parse_norm(self.norm))
         if self.norm == "L0":
             raise ValueError("norm: found 'L0', expected Linf, L2 or L1")
 
     def move(self, x_adv: Tensor, gradient: Tensor, x: Tensor, alpha: float) -> Tensor:
-        """One step up, back into the ball, back into the box: x + clip(P(x_adv + αs − x)).
+        """One step up, back into the ball, back into the box: clip(x + P(x_adv + αs − x)).
 
         x lies in the box, so clipping to the box only shortens the perturbation: the result is
         in the ball and in the box at once.
         """
-        delta = x_adv + alpha * threat.step(gradient, self.norm) - x
+        room = None
+        if self.norm == "L1" and alpha > 0:  # few pixels share the step: none is lost to the box
+            room = torch.where(gradient > 0, 1 - x_adv, x_adv) / alpha
+        delta = x_adv + alpha * threat.step(gradient, self.norm, room) - x
         return (x + threat.project(delta, self.eps, self.norm)).clamp(0, 1)
 
 
@@ -114,10 +118,12 @@ class PGD(_Steps):
 
     def __post_init__(self):
         super().__post_init__()
-        if not (isinstance(self.restarts, int) and self.restarts >= 1):
+        if not (isinstance(self.restarts, Integral) and self.restarts >= 1):
             raise ValueError(f"restarts: expected a whole number from 1, found {self.restarts!r}")
         if self.restarts > 1 and not (self.random_start and self.best):
             raise ValueError("restarts: more than 1 needs random_start=True and best=True")
+        if self.early_stop and not self.best:
+            raise ValueError("early_stop: needs best=True, as it returns the iterate that succeeds")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         best = _Best(x)

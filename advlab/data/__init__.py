@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
+from .. import backend
 from .dataset import Dataset, Split
 from .embedded import mnist5k
 from .files import cache_folder, data_folder
@@ -41,8 +44,9 @@ def load(
     *,
     size: int | None = None,
     seed: int = 0,
+    device: str | torch.device | None = None,
 ) -> Dataset:
-    """A whole data set in memory, on the CPU: images (N, C, H, W) float32 in [0, 1].
+    """A whole data set as tensors: images (N, C, H, W) float32 in [0, 1], labels (N,) int64.
 
     ``"mnist5k"`` is there without a network: 4,000 training and 1,000 test images of MNIST.
     ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` and ``"gtsrb"`` are read from the root, and
@@ -56,11 +60,17 @@ def load(
         relative ``folder:PATH`` starts there only if ``root`` is given.
     :param size: for ``gtsrb`` and ``folder:``, resize every image to ``size`` × ``size``.
     :param seed: of the split of a folder without ``train`` and ``test``.
+    :param device: where to put it; by default where :func:`advlab.backend.device` says.
     :raises ValueError: no such data set, or files that are damaged, incomplete or not alike; the
         message names the file.
     :raises OSError: the data are not there and cannot be downloaded; the message names the
         folder.
     """
+    where = torch.device(device) if device is not None else backend.device()
+    return _load(name, root, size, seed).to(where)
+
+
+def _load(name: str, root: str | os.PathLike | None, size: int | None, seed: int) -> Dataset:
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(f"size: expected a whole number, at least 1, found {size!r}")
     if name.startswith("folder:"):

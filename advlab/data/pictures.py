@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .. import backend
+
 
 def read_pictures(
     paths: Sequence[str], size: int | None, label: str, channels: int | None = None
@@ -36,18 +38,22 @@ def read_pictures(
     return stacked.permute(0, 3, 1, 2).contiguous()
 
 
-def load_image(path: str | os.PathLike, size: int = 224) -> Tensor:
+def load_image(
+    path: str | os.PathLike, size: int = 224, *, device: str | torch.device | None = None
+) -> Tensor:
     """One picture in color as a batch of one, (1, 3, size, size) in [0, 1].
 
     Its middle square, resized: what networks trained on ImageNet expect.
 
+    :param device: where to put it; by default where :func:`advlab.backend.device` says.
     :raises ValueError: the file cannot be read as an image.
     :raises OSError: the file is not there.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     picture = ImageOps.fit(_decode(str(path), "RGB"), (size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
+    return image.to(device or backend.device())
 
 
 def all_gray(paths: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from .. import backend
 from ..data import import_torchvision
 from .normalized import Normalized
 
@@ -41,7 +42,7 @@ def pretrained(
     and compared with the hash in their file's name.
 
     :param name: ``"vgg16"``, ``"resnet18"``, … (:func:`pretrained_names`).
-    :param device: where to put it; by default on the CPU.
+    :param device: where to put it; by default where :func:`advlab.backend.device` says.
     :param progress: show a bar while downloading.
     :raises ValueError: no network of that name, or a file of weights that is damaged.
     :raises OSError: the weights are not there and cannot be downloaded; the message names the
@@ -55,7 +56,7 @@ def pretrained(
         Normalized(preset.mean, preset.std), network, weights.meta["categories"],
         preset.crop_size[0],
     )  # fmt: skip
-    return model.to(device or "cpu").eval()
+    return model.to(device or backend.device()).eval()
 
 
 def pretrained_names() -> list[str]:

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from .. import backend
 from ..data import is_there, load
 from ..data.files import write_atomically
 from .cnn import CNN
@@ -111,8 +112,7 @@ def load_model(name: str, device: str | torch.device | None = None) -> nn.Module
     """A trained network in evaluation mode: images (N, C, H, W) in [0, 1] to logits (N, K).
 
     :param name: one of ``advlab zoo list``, ``"mnist-cnn"`` for example.
-    :param device: where to put it; by default on the CPU, where :func:`advlab.data.load` puts the
-        images.
+    :param device: where to put it; by default where :func:`advlab.backend.device` says.
     :raises ValueError: no such model, or weights that are not those that the card describes.
     :raises OSError: the file of weights is not there.
     """
@@ -120,7 +120,7 @@ def load_model(name: str, device: str | torch.device | None = None) -> nn.Module
     content = _weights(card)
     model = RECIPES[name].build()
     model.load_state_dict(safetensors.torch.load(content))
-    return model.to(device or "cpu").eval()
+    return model.to(device or backend.device()).eval()
 
 
 def _weights(card: Card) -> bytes:
