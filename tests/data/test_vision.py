@@ -119,7 +119,7 @@ def test_idx_images_and_labels_are_those_of_the_files(digits):
 
 
 def test_the_root_comes_from_the_environment_and_may_be_read_only(digits, monkeypatch):
-    name, raw, _, root = digits
+    name, _raw, _, root = digits
     monkeypatch.setenv("ADVLAB_DATA", str(root))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     assert is_there(name)
@@ -130,7 +130,7 @@ def test_the_root_comes_from_the_environment_and_may_be_read_only(digits, monkey
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 @pytest.mark.parametrize("damage", ["truncated", "too long", "no header", "another format", "gone"])
 def test_damaged_idx_files_are_refused_by_name(digits, file, damage):
-    name, raw, _, root = digits
+    name, _raw, _, root = digits
     path = raw / file
     good = path.read_bytes()
     if damage == "gone":
@@ -149,7 +149,7 @@ def test_damaged_idx_files_are_refused_by_name(digits, file, damage):
 
 
 def test_one_flipped_bit_of_mnist_is_seen(digits):
-    name, raw, _, root = digits
+    name, _raw, _, root = digits
     if name != "mnist":  # the only one of the two whose unpacked files have known hashes
         return
     path = raw / "train-images-idx3-ubyte"
@@ -161,14 +161,14 @@ def test_one_flipped_bit_of_mnist_is_seen(digits):
 
 
 def test_labels_that_do_not_fit_are_refused(digits, monkeypatch):
-    name, raw, _, root = digits
+    name, _raw, _, root = digits
     monkeypatch.setattr(vision, "MNIST_MD5", {})
     path = raw / "train-labels-idx1-ubyte"
     path.write_bytes(idx(np.full(20, 10)))
     with pytest.raises(ValueError, match="labels from 10 to 10, expected 0 to 9"):
         load(name, root=root)
     path.write_bytes(idx(np.arange(19) % 10))
-    with pytest.raises(ValueError, match="20 images.*19 labels"):
+    with pytest.raises(ValueError, match=r"20 images.*19 labels"):
         load(name, root=root)
 
 
