@@ -82,19 +82,27 @@ def _explain(exercise: Exercise, error: Any) -> NoReturn:
     if kind == "NotImplementedError" and message.startswith("exercise "):
         builds = "" if message == f"exercise {exercise.id}" else f", and {exercise.id} builds on it"
         fail(f"{message} is not filled in yet{builds}")
+    if kind == "TypeError" and message.endswith("' object is not callable") and "line" not in error:
+        found = message.split("'")[1]
+        fail(
+            f"the check was given a {found}, expected a function",
+            "Give it the function itself: its name, with no parentheses after it.",
+        )
     where = ""
     if isinstance(error.get("line"), int):
         code = f" ({_line(error['code'])})" if error.get("code") else ""
         name = str(error.get("function"))
         cell = "" if name.startswith("<") else f" of the cell of {name}"
         where = f" at line {error['line']}{cell}{code}"
-    hint = next((hint for part, hint in _TORCH.items() if part in message), "")
+    hint = next((hint for part, hint in _SAID.items() if part in f"{kind}: {message}"), "")
     raised = f"your code raised {kind}{where}"
     fail(f"{raised}: {message}" if message else raised, hint)
 
 
-# What torch says when a student slips, and what to look for.
-_TORCH = {
+# What Python and torch say when a student slips, and what to look for.
+_SAID = {
+    "KeyError": "The dictionary has no such key. Is it spelled just like this, capitals included?",
+    "values to unpack": "How many there are may differ from case to case. A loop takes any number.",
     "does not require grad": "Torch follows only the tensors that ask for it, with "
     "requires_grad_(True), and only what is computed from them afterwards.",
     "only for scalar outputs": "A gradient is that of one number. Make one of the batch's losses.",
