@@ -63,11 +63,15 @@ def _resolve(name: str | torch.device, source: str) -> torch.device:
         wanted = torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{source}: {name!r} is not the name of a device; {hint}") from error
-    found = any(wanted == torch.device(n) for n in names) or (
-        wanted.index is None and any(torch.device(n).type == wanted.type for n in names)
+    found = (
+        str(wanted) == "cpu:0"
+        or any(wanted == torch.device(n) for n in names)
+        or (wanted.index is None and any(torch.device(n).type == wanted.type for n in names))
     )
     if not found:
         raise ValueError(f"{source}: {str(name)!r} is not available on this machine; {hint}")
+    if wanted.type == "cpu":
+        return torch.device("cpu")
     # "cuda" and "cuda:0" are the same place, but torch does not compare them equal.
     return torch.device("cuda", 0) if str(wanted) == "cuda" else wanted
 

@@ -54,8 +54,9 @@ class Attack:
         check_images(x)
         check_labels(y, x)
         check_device(model, x)
+        x = x.detach()
         if not len(x):
-            return x.detach().clone()
+            return x.clone()
         forward = forward_of(model)
 
         def attack(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,15 +64,15 @@ class Attack:
             return self.perturb(batch, x, y), batch.stuck
 
         label = str(self) if progress else None
-        with frozen(model):
-            x_adv, stuck = in_batches(
-                attack, x.detach(), y, batch_size=self.batch_size, progress=label
-            )
+        with torch.inference_mode(False), frozen(model):
+            # Tensors made in inference mode cannot take part in a gradient; their copies can.
+            x, y = (t.clone() if t.is_inference() else t for t in (x, y))
+            x_adv, stuck = in_batches(attack, x, y, batch_size=self.batch_size, progress=label)
         if stuck.any():
             warnings.warn(
-                f"the gradient is exactly zero for {int(stuck.sum())} of {len(x)} images, and the "
-                "attack leaves them where they are: a saturated softmax or a defense that masks "
-                "gradients, not robustness",
+                f"the gradient is exactly zero for {int(stuck.sum())} of {len(x)} images where the "
+                "attack starts, so it cannot tell where to go: a saturated softmax or a defense "
+                "that masks gradients, not robustness",
                 GradientWarning,
                 stacklevel=2,
             )
@@ -132,7 +133,13 @@ class _Differentiable:
         return gradient, loss.detach(), logits.detach()
 
 
-def check_eps(eps: float, name: str = "eps") -> None:
-    """:raises ValueError: not a finite number ≥ 0."""
-    if not (isinstance(eps, Real) and 0 <= eps < float("inf")):
-        raise ValueError(f"{name}: expected a finite number, at least 0, found {eps!r}")
+def check_eps(attack: Attack, name: str = "eps") -> None:
+    """Check the budget (or the step size) of that name, and make a plain number of it.
+
+    :raises ValueError: not a number from 0 to 1e30 (beyond, float32 overflows).
+    """
+    value = getattr(attack, name)
+    if not (isinstance(value, Real) and 0 <= value <= 1e30):
+        raise ValueError(f"{name}: expected a finite number, at least 0, found {value!r}")
+    if not isinstance(value, (int, float)):  # NumPy's, or a Fraction
+        object.__setattr__(attack, name, float(value))

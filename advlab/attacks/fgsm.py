@@ -27,7 +27,7 @@ class FGSM(Attack):
     norm: str = "Linf"
 
     def __post_init__(self):
-        check_eps(self.eps)
+        check_eps(self)
         object.__setattr__(self, "norm", threat.parse_norm(self.norm))
         if self.norm not in ("Linf", "L2"):
             raise ValueError(f"norm: found {self.norm!r}, expected Linf or L2")
@@ -39,7 +39,7 @@ class FGSM(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class RFGSM(Attack):
-    """A random step, then FGSM from there. Tramèr et al. (2018), section 4.1 (RAND+FGSM).
+    """A random step, then FGSM from there. Tramèr et al. (2018), RAND+FGSM.
 
     x′ = clip(x + α s), with random signs s = sign(n), n ~ N(0, I);
     x_adv = clip(x′ + (ε − α) sign ∇ₓJ(x′, y)). Both steps together stay inside ε in L∞.
@@ -47,7 +47,7 @@ class RFGSM(Attack):
     The random step leaves the point where a defense may have flattened the loss.
 
     :param eps: ε ≥ 0, the whole L∞ budget.
-    :param alpha: α in [0, ε], the random part; ε / 2 by default, as in the paper.
+    :param alpha: α in [0, ε], the random part; ε / 2 by default.
     :param seed: of the random signs.
     :raises ValueError: a negative ``eps``, or ``alpha`` outside [0, eps].
     """
@@ -58,9 +58,11 @@ class RFGSM(Attack):
     norm = "Linf"
 
     def __post_init__(self):
-        check_eps(self.eps)
-        if self.alpha is not None and not 0 <= self.alpha <= self.eps:
-            raise ValueError(f"alpha: expected in [0, eps={self.eps}], found {self.alpha}")
+        check_eps(self)
+        if self.alpha is not None:
+            if not 0 <= self.alpha <= self.eps:
+                raise ValueError(f"alpha: expected in [0, eps={self.eps}], found {self.alpha}")
+            check_eps(self, "alpha")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         alpha = self.eps / 2 if self.alpha is None else self.alpha

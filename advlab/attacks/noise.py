@@ -29,7 +29,7 @@ class Noise(Attack):
     seed: int = 0
 
     def __post_init__(self):
-        check_eps(self.eps)
+        check_eps(self)
         object.__setattr__(self, "norm", threat.parse_norm(self.norm))
         if self.norm not in ("Linf", "L2"):
             raise ValueError(f"norm: found {self.norm!r}, expected Linf or L2")

@@ -22,9 +22,9 @@ class _Steps(Attack):
     norm: str = "Linf"
 
     def __post_init__(self):
-        check_eps(self.eps)
+        check_eps(self)
         if self.alpha is not None:
-            check_eps(self.alpha, "alpha")
+            check_eps(self, "alpha")
         if not (isinstance(self.steps, Integral) and self.steps >= 1):
             raise ValueError(f"steps: expected a whole number from 1, found {self.steps!r}")
         object.__setattr__(self, "norm", threat.parse_norm(self.norm))
@@ -49,13 +49,14 @@ class BIM(_Steps):
     """The basic iterative method, I-FGSM. Kurakin et al. (2017), section 2.2.
 
     x₀ = x, xₜ₊₁ = clip_{x,ε}(xₜ + α sign ∇ₓJ(xₜ, y)), for T steps.
+    The variants are those of Feinman et al. (2017).
     Variant ``"a"`` stops each image at its first iterate that succeeds: a smaller perturbation.
     Variant ``"b"`` takes all the steps: higher confidence in the wrong class. An image that is
     wrong from the start is left alone by ``"a"``.
 
     :param eps: ε ≥ 0, the budget.
     :param steps: T ≥ 1.
-    :param alpha: α ≥ 0, the step size; ε / T by default, so that the steps just reach the edge.
+    :param alpha: α ≥ 0, the step size; our default is ε / T: the steps just reach the edge.
     :param norm: ``"Linf"`` (the paper's), ``"L2"`` or ``"L1"``.
     :param variant: ``"a"`` or ``"b"``.
     :raises ValueError: a hyper-parameter out of its range.

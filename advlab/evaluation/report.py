@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .. import __version__
+from .. import __version__, threat
+from ..data.files import write_atomically
 from .metrics import success_rate
+
+FORMAT = "advlab-report-1"
 
 
 @dataclass(frozen=True)
 class AttackResult:
     """What one attack did, measured: every field by image is (N,), in the order of the data.
 
-    :param fooled: right before the attack, and the attack reached its goal inside its budget.
+    :param attacked: right before the attack, and not of the class wanted already.
+    :param fooled: attacked, and the attack reached its goal inside its budget.
+    :param right: the class after the attack is the true one.
     :param invalid: what the attack returned was not a valid image inside its budget: it counts
         as a failure of the attack.
     :param distortion: norm by norm, the size of the perturbation; infinite where not fooled.
@@ -32,7 +37,9 @@ class AttackResult:
     norm: str | None
     eps: float | None
     targeted: bool
+    attacked: Tensor
     fooled: Tensor
+    right: Tensor
     invalid: Tensor
     distortion: dict[str, Tensor]
     seconds: float
@@ -41,7 +48,7 @@ class AttackResult:
     def median_distortion(self, norm: str | None = None) -> float:
         """The median over the fooled images, in the attack's own norm (else L2); NaN if none."""
         values = self.distortion[norm or self.norm or "L2"][self.fooled]
-        return values.median().item() if len(values) else float("nan")
+        return values.double().quantile(0.5).item() if len(values) else float("nan")
 
 
 @dataclass(frozen=True)
@@ -59,15 +66,15 @@ class Report:
     def robust_accuracy(self, name: str | None = None) -> float:
         """The fraction still right under the attack of that name; without a name, under all.
 
-        Under all is the worst case a point: an image counts as fooled if any attack fooled it.
+        Under all is the worst case a point: an image counts as wrong if any attack made it wrong.
         """
         chosen = [a for a in self.attacks if name in (None, a.name)]
-        if not chosen and self.attacks:
-            known = ", ".join(a.name for a in self.attacks)
+        if not chosen and name is not None:
+            known = ", ".join(a.name for a in self.attacks) or "none"
             raise ValueError(f"no attack is named {name!r}; there are: {known}")
         standing = self.correct.clone()
         for attack in chosen:
-            standing &= ~attack.fooled
+            standing &= attack.right
         return standing.float().mean().item()
 
     def table(self) -> str:
@@ -80,7 +87,7 @@ class Report:
                 (
                     a.name + (" *" if a.invalid.any() else ""),
                     f"{self.robust_accuracy(a.name):.1%}",
-                    f"{success_rate(a.fooled, self.correct):.1%}",
+                    f"{success_rate(a.fooled, a.attacked):.1%}" if a.attacked.any() else "–",
                     f"{a.median_distortion():.3g} {unit}" if a.fooled.any() else "–",
                     f"{a.queries:.0f}",
                     f"{a.seconds:.1f}",
@@ -122,11 +129,11 @@ class Report:
         for a in self.attacks:
             row = dataclasses.asdict(a)
             row["robust_accuracy"] = self.robust_accuracy(a.name)
-            row["success_rate"] = success_rate(a.fooled, self.correct)
+            row["success_rate"] = success_rate(a.fooled, a.attacked)
             row["median_distortion"] = a.median_distortion()
             attacks.append(row)
         document = {
-            "format": "advlab-report-1",
+            "format": FORMAT,
             "advlab": __version__,
             "torch": torch.__version__,
             "images": len(self.correct),
@@ -139,12 +146,7 @@ class Report:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write :meth:`to_json` to a file; the file is there whole or not at all."""
-        path = Path(path)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            file.write(self.to_json() + "\n")
-        os.replace(file.name, path)
+        write_atomically(path, (self.to_json() + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Report:
@@ -154,22 +156,28 @@ class Report:
         """
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
-            if document["format"] != "advlab-report-1":
-                raise KeyError("format")
-            names = [f.name for f in dataclasses.fields(AttackResult)]
-            attacks = []
-            for saved in document["attacks"]:
-                row = {name: saved[name] for name in names}
-                for name in ("fooled", "invalid"):
-                    row[name] = torch.tensor(row[name], dtype=torch.bool)
-                row["distortion"] = {
-                    norm: torch.tensor([float("inf") if v is None else v for v in values])
-                    for norm, values in row["distortion"].items()
-                }
-                attacks.append(AttackResult(**row))
-            return cls(torch.tensor(document["correct"], dtype=torch.bool), tuple(attacks))
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            if document["format"] != FORMAT:
+                raise ValueError(f"its format is {document['format']!r}")
+            correct = torch.tensor(document["correct"], dtype=torch.bool)
+            return cls(correct, tuple(_attack(row, len(correct)) for row in document["attacks"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: not a report that advlab wrote ({error!r})") from error
+
+
+def _attack(saved: dict, n: int) -> AttackResult:
+    row = {field.name: saved[field.name] for field in dataclasses.fields(AttackResult)}
+    for name in ("attacked", "fooled", "right", "invalid"):
+        row[name] = torch.tensor(row[name], dtype=torch.bool)
+    row["distortion"] = {
+        norm: torch.tensor(
+            [math.inf if v is None else v for v in saved["distortion"][norm]], dtype=torch.float64
+        )
+        for norm in threat.NORMS
+    }
+    by_image = [row[name] for name in ("attacked", "fooled", "right", "invalid")]
+    if any(t.shape != (n,) for t in [*by_image, *row["distortion"].values()]):
+        raise ValueError(f"expected {n} entries for each image, as in its 'correct'")
+    return AttackResult(**row)
 
 
 def _plain(value):

@@ -20,10 +20,12 @@ def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Inside, the model is in evaluation mode and its parameters take no gradients.
 
     On the way out every submodule's mode and every parameter's ``requires_grad`` are put back.
+    Do not freeze one model in two threads at a time.
     """
     check_model(model)
-    modes = [(module, module.training) for module in model.modules()]
-    grads = [(p, p.requires_grad) for p in model.parameters()]
+    modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
+    lazy = nn.parameter.UninitializedParameter
+    grads = [(p, p.requires_grad) for p in model.parameters() if not isinstance(p, lazy)]
     try:
         model.eval()
         for parameter, _ in grads:
@@ -42,6 +44,7 @@ def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     On a CPU, images stored channels last take about two thirds of the time, and all the layers
     follow the layout of their input. The values are the same, but for rounding. A model that asks
     for contiguous memory (``x.view(...)`` after a convolution) gets the images as they are.
+    It is always given a copy: a model that works in place does not touch the caller's images.
     """
     channels_last = True
 
@@ -49,10 +52,12 @@ def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
         nonlocal channels_last
         if channels_last and x.device.type == "cpu":
             try:
-                return model(_channels_last(x))
-            except RuntimeError:
+                return model(_channels_last(x.clone()))
+            except RuntimeError as error:
+                if "view" not in str(error):
+                    raise
                 channels_last = False
-        return model(x)
+        return model(x.clone(memory_format=torch.contiguous_format))
 
     return forward
 
