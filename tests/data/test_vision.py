@@ -130,7 +130,7 @@ def test_the_root_comes_from_the_environment_and_may_be_read_only(digits, monkey
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 @pytest.mark.parametrize("damage", ["truncated", "too long", "no header", "another format", "gone"])
 def test_damaged_idx_files_are_refused_by_name(digits, file, damage):
-    name, _raw, _, root = digits
+    name, raw, _, root = digits
     path = raw / file
     good = path.read_bytes()
     if damage == "gone":
@@ -149,7 +149,7 @@ def test_damaged_idx_files_are_refused_by_name(digits, file, damage):
 
 
 def test_one_flipped_bit_of_mnist_is_seen(digits):
-    name, _raw, _, root = digits
+    name, raw, _, root = digits
     if name != "mnist":  # the only one of the two whose unpacked files have known hashes
         return
     path = raw / "train-images-idx3-ubyte"
@@ -161,7 +161,7 @@ def test_one_flipped_bit_of_mnist_is_seen(digits):
 
 
 def test_labels_that_do_not_fit_are_refused(digits, monkeypatch):
-    name, _raw, _, root = digits
+    name, raw, _, root = digits
     monkeypatch.setattr(vision, "MNIST_MD5", {})
     path = raw / "train-labels-idx1-ubyte"
     path.write_bytes(idx(np.full(20, 10)))
