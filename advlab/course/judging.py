@@ -108,6 +108,9 @@ _SAID = {
     "only for scalar outputs": "A gradient is that of one number. Make one of the batch's losses.",
     "not have been used in the graph": "Is the tensor that you ask about the very one that went "
     "through the model, or a copy of it?",
+    "can't multiply sequence by non-int": "Is one of the two a tuple? torch.autograd.grad returns "
+    "one: one gradient for each tensor asked about.",
+    "builtin_function_or_method": "A method is called with parentheses: .mean() and not .mean.",
     "must match the size of tensor": "Two tensors of different shapes meet here. Print both.",
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from page_checks import tab_through
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
 
@@ -23,7 +24,7 @@ def test_page_served(visit, home, page):
     light = visit.inspect()
     # The theme follows the system while the page is open.
     visit.page.emulate_media(color_scheme="dark")
-    assert visit.page.locator("html").get_attribute("data-theme") == "dark"
+    expect(visit.page.locator("html")).to_have_attribute("data-theme", "dark")
     dark = [f"in dark mode: {p}" for p in visit.inspect() if p not in light]
     stuck = visit.stuck_widgets()
     assert light + dark + stuck + visit.too_wide() + visit.heard() == []
@@ -32,7 +33,7 @@ def test_page_served(visit, home, page):
 @pytest.mark.parametrize("page", PAGES + EXTRA)
 def test_page_opened_from_a_file(visit, site, page):
     visit.open((site / f"{page}.html").as_uri(), "dark")
-    assert visit.page.locator("html").get_attribute("data-theme") == "dark"
+    expect(visit.page.locator("html")).to_have_attribute("data-theme", "dark")
     assert visit.inspect() + visit.stuck_widgets() + visit.heard() == []
 
 

@@ -112,6 +112,15 @@ def line_gradient(x, y, a, b):
             "one for each point, expected one number",
         ),
         (
+            "mean without parentheses",
+            """
+def line_gradient(x, y, a, b):
+    wrong = a * x + b - y
+    return (2 * x * wrong).mean, (2 * wrong).mean
+""",
+            "with parentheses: .mean()",
+        ),
+        (
             "means too early",
             """
 def line_gradient(x, y, a, b):
@@ -217,15 +226,73 @@ def descend(x, y, a, b, lr, updates):
             "the line comes back as it was",
         ),
         (
-            "no step size",
+            "the page's step size",
             """
 def descend(x, y, a, b, lr, updates):
     for _ in range(updates):
         da, db = line_gradient(x, y, a, b)
-        a, b = a - 0.1 * da, b - 0.1 * db
+        a, b = a - 0.05 * da, b - 0.05 * db
+    return a, b
+""",
+            "lr = 0.03 and lr = 0.015 lead to the same line",
+        ),
+        (
+            "the page's start",
+            """
+def descend(x, y, a, b, lr, updates):
+    a, b = -2.0, 1.0
+    for _ in range(updates):
+        da, db = line_gradient(x, y, a, b)
+        a, b = a - lr * da, b - lr * db
+    return a, b
+""",
+            "does not start at the a and b given",
+        ),
+        (
+            "the page's number of updates",
+            """
+def descend(x, y, a, b, lr, updates):
+    for _ in range(1000):
+        da, db = line_gradient(x, y, a, b)
+        a, b = a - lr * da, b - lr * db
+    return a, b
+""",
+            "1000 updates were made, expected 40",
+        ),
+        (
+            "the whole way",
+            """
+def descend(x, y, a, b, lr, updates):
+    way = [(a, b)]
+    for _ in range(updates):
+        da, db = line_gradient(x, y, a, b)
+        a, b = a - lr * da, b - lr * db
+        way.append((a, b))
+    return way
+""",
+            "nothing of the way there",
+        ),
+        (
+            "half of lr",
+            """
+def descend(x, y, a, b, lr, updates):
+    for _ in range(updates):
+        da, db = line_gradient(x, y, a, b)
+        a, b = a - lr / 2 * da, b - lr / 2 * db
     return a, b
 """,
             "a is ",
+        ),
+        (
+            "lr only where it is large",
+            """
+def descend(x, y, a, b, lr, updates):
+    for _ in range(updates):
+        da, db = line_gradient(x, y, a, b)
+        a, b = a - max(lr, 0.03) * da, b - max(lr, 0.02) * db
+    return a, b
+""",
+            "with lr = 0.015, the line[0]",
         ),
     ],
     "2.3": [
@@ -281,6 +348,118 @@ def train(network, theta, x, y, lr, updates):
             "your code changed theta itself",
         ),
         (
+            "the page's loop, on the caller's theta",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates):
+        theta.requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        (gradient,) = torch.autograd.grad(loss, theta)
+        theta = (theta - lr * gradient).detach()
+    return theta
+""",
+            ".clone() makes one",
+        ),
+        (
+            "the tuple of gradients",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        gradient = torch.autograd.grad(loss, theta)
+        theta = theta - lr * gradient
+    return theta.detach()
+""",
+            "one gradient for each tensor asked about",
+        ),
+        (
+            "mean without parentheses",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean
+        (gradient,) = torch.autograd.grad(loss, theta)
+        theta = theta - lr * gradient
+    return theta.detach()
+""",
+            "with parentheses",
+        ),
+        (
+            "the page's start",
+            """
+def train(network, theta, x, y, lr, updates):
+    theta = torch.randn(9, generator=torch.Generator().manual_seed(0))
+    for _ in range(updates):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        theta = theta - lr * torch.autograd.grad(loss, theta)[0]
+    return theta.detach()
+""",
+            "Start from the theta that you are given",
+        ),
+        (
+            "the page's step size",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        theta = theta - 5.0 * torch.autograd.grad(loss, theta)[0]
+    return theta.detach()
+""",
+            "lr = 4.0 and lr = 2.0 give the same update",
+        ),
+        (
+            "the page's number of updates",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(1000):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        theta = theta - lr * torch.autograd.grad(loss, theta)[0]
+    return theta.detach()
+""",
+            "as many rounds as updates says",
+        ),
+        (
+            "one update too few",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates - 1):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        theta = theta - lr * torch.autograd.grad(loss, theta)[0]
+    return theta.detach()
+""",
+            "no update was made, expected 1",
+        ),
+        (
+            "the start, for ever",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates):
+        mine = theta.detach().requires_grad_()
+        loss = ((network(mine, x) - y) ** 2).mean()
+        mine = mine - lr * torch.autograd.grad(loss, mine)[0]
+    return theta.clone()
+""",
+            "one update leaves theta as it was",
+        ),
+        (
+            "a step size of its own where lr is small",
+            """
+def train(network, theta, x, y, lr, updates):
+    for _ in range(updates):
+        theta = theta.detach().requires_grad_()
+        loss = ((network(theta, x) - y) ** 2).mean()
+        theta = theta - max(lr, 3.0) * torch.autograd.grad(loss, theta)[0]
+    return theta.detach()
+""",
+            "with lr = 2.0, theta[",
+        ),
+        (
             "a result that still hangs on the graph",
             """
 def train(network, theta, x, y, lr, updates):
@@ -298,7 +477,7 @@ def train(network, theta, x, y, lr, updates):
 def train(network, theta, x, y, lr, updates):
     return torch.tensor([20.0, 20, 20, 20, -10, -30, 20, -20, -10])
 """,
-            "after one update, theta[",
+            "two different theta to start from",
         ),
         (
             "one update",
@@ -322,7 +501,7 @@ def train(network, theta, x, y, lr, updates):
         theta = theta - lr * torch.autograd.grad(loss, theta)[0]
     return theta.detach()
 """,
-            "after 1000 updates the network answers",
+            "after 800 updates the network answers",
         ),
         (
             "two honest updates, then weights set by hand",
