@@ -89,7 +89,7 @@ class BIM(_Steps):
 class PGD(_Steps):
     """Projected gradient descent, the standard first-order attack. Madry et al. (2018).
 
-    x₀ = x + a point drawn uniformly from the ball, clipped to the box;
+    x₀ = x + a point drawn from the ball (:func:`advlab.threat.random_in_ball`), clipped to the box;
     xₜ₊₁ = clip(x + P_ε(xₜ + α s(∇ₓJ(xₜ, y)) − x)), for T steps, where s is the steepest direction
     of the norm and P_ε projects onto its ball. Further restarts go on with the images that still
     stand.
