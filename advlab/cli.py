@@ -117,7 +117,7 @@ def _zoo_verify(args: argparse.Namespace) -> int:
     for name in [args.name] if args.name else zoo.names():
         try:
             print(zoo.verify(name))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if args.name:
                 raise
             print(f"{name}: FAILED: {_one_line(error)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from .notebooks import NotebookError, find_notebooks
@@ -38,11 +37,7 @@ def add_commands(subparsers) -> None:
 def _release(args: argparse.Namespace) -> int:
     from .release import release
 
-    try:
-        written, count = release(args.source, args.to, force=args.force)
-    except (NotebookError, OSError) as error:
-        print(f"advlab release: {error}", file=sys.stderr)
-        return 1
+    written, count = release(args.source, args.to, force=args.force)
     print(f"{_count(len(written), 'notebook')} with {_count(count, 'exercise')} in {args.to}")
     return 0
 
@@ -50,12 +45,8 @@ def _release(args: argparse.Namespace) -> int:
 def _execute(args: argparse.Namespace) -> int:
     from .execute import execute_all
 
-    try:
-        paths = _chosen(find_notebooks(args.source), args.names)
-        runs = execute_all(paths, check=args.check, timeout=args.timeout)
-    except (NotebookError, OSError) as error:
-        print(f"advlab execute: {error}", file=sys.stderr)
-        return 1
+    paths = _chosen(find_notebooks(args.source), args.names)
+    runs = execute_all(paths, check=args.check, timeout=args.timeout)
     failed = [run.path.name for run in runs if not run.ok]
     seconds = sum(run.seconds for run in runs)
     done = "compared" if args.check else "run"

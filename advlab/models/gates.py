@@ -24,7 +24,8 @@ class Neuron(nn.Module):
     :param weight: w, a number for each input.
     :param bias: b.
     :param activation: ``"step"`` or ``"sigmoid"``.
-    :raises ValueError: another activation; when called, inputs that are not (N, d).
+    :raises ValueError: another activation, or weights that are not a list of numbers; when called,
+        inputs that are not (N, d).
     """
 
     def __init__(self, weight: Sequence[float], bias: float, activation: str = "step"):
@@ -33,6 +34,9 @@ class Neuron(nn.Module):
             raise ValueError(f"activation: found {activation!r}, expected step or sigmoid")
         self.activation = activation
         self.weight = nn.Parameter(torch.as_tensor(weight, dtype=torch.float32).clone())
+        if self.weight.ndim != 1 or not len(self.weight):
+            shape = tuple(self.weight.shape)
+            raise ValueError(f"weight: expected a number for each input, found shape {shape}")
         self.bias = nn.Parameter(torch.as_tensor(bias, dtype=torch.float32).clone())
 
     def forward(self, x: Tensor) -> Tensor:

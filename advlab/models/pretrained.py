@@ -98,9 +98,10 @@ def _state(name: str, weights, progress: bool) -> dict[str, Tensor]:
         _check_hash(path)
     try:
         return weights.get_state_dict(progress=progress, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # torch raises many kinds, EOFError and UnpicklingError too
         if path.exists():
-            raise ValueError(f"{path}: cannot be read as weights ({error}); delete it") from error
+            kind = type(error).__name__
+            raise ValueError(f"{path}: cannot be read as weights ({kind}); delete it") from error
         raise FileNotFoundError(
             f"{name}: its weights are not in {folder}, and {weights.url} could not be downloaded "
             f"({error}). Put the file {file} into that folder, or set TORCH_HOME"

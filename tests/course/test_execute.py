@@ -213,5 +213,5 @@ def test_the_command(tmp_path, capsys):
     args = parser.parse_args(["execute", str(tmp_path), "--check"])
     assert args.run(args) == 0
     args = parser.parse_args(["execute", str(tmp_path), "7"])
-    assert args.run(args) == 1
-    assert "no chapter '7'" in capsys.readouterr().err
+    with pytest.raises(NotebookError, match="no chapter '7'"):
+        args.run(args)

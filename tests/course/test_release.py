@@ -237,8 +237,8 @@ def test_the_command(book, workshop, capsys):
     parser = argparse.ArgumentParser()
     add_commands(parser.add_subparsers())
     args = parser.parse_args(["release", str(book), "--to", str(workshop)])
-    assert args.run(args) == 1
-    assert "expected a notebook" in capsys.readouterr().err
+    with pytest.raises(NotebookError, match="expected a notebook"):
+        args.run(args)
     chapter(book)
     assert args.run(args) == 0
     assert capsys.readouterr().out == f"1 notebook with 1 exercise in {workshop}\n"
