@@ -58,7 +58,10 @@ _SAID = {
     "can't multiply sequence by non-int": "Is one of the two a tuple? torch.autograd.grad returns "
     "one: one gradient for each tensor asked about.",
     "builtin_function_or_method": "A method is called with parentheses: .mean() and not .mean.",
-    "must match the size of tensor": "Two tensors of different shapes meet here. Print both.",
+    "leaf Variable that requires grad": "Torch would record this update as part of the "
+    "computation. torch.no_grad() pauses the recording.",
+    "must match the size of tensor": "Two tensors of different shapes meet here. Print both. "
+    "(A sum or a largest value along dim drops that dimension, unless keepdim=True.)",
 }
 
 

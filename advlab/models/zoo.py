@@ -118,8 +118,16 @@ def load_model(name: str, device: str | torch.device | None = None) -> nn.Module
     """
     card = read_card(name)
     content = _weights(card)
-    model = RECIPES[name].build()
-    model.load_state_dict(safetensors.torch.load(content))
+    # Initial weights, drawn only to be replaced, must not move the caller's random state.
+    with torch.random.fork_rng(devices=[]):
+        model = RECIPES[name].build()
+    try:
+        model.load_state_dict(safetensors.torch.load(content))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name}: its file of weights does not fit its recipe ({error}); "
+            f"train it again: advlab zoo train {name}"
+        ) from error
     return model.to(device or backend.device()).eval()
 
 

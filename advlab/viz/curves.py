@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as AnyFigure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor, nn
 
 from .. import threat
@@ -103,7 +103,7 @@ def training_curve(
             if any(v.min() < 0 or v.max() > 1 for v in curves.values()):
                 raise ValueError("history: expected accuracies from 0 to 1, not percent")
             curves = {k: 100 * v for k, v in curves.items()}
-            ax.yaxis.set_major_formatter(PercentFormatter())
+            ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}%"))  # 94.5%, 95%
         named = {k.replace("_", " "): v for k, v in curves.items()}
         _draw_curves(ax, epochs, named, _history_colors(named))
         ax.grid(axis="y")

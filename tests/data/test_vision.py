@@ -168,7 +168,7 @@ def test_labels_that_do_not_fit_are_refused(digits, monkeypatch):
     with pytest.raises(ValueError, match="labels from 10 to 10, expected 0 to 9"):
         load(name, root=root)
     path.write_bytes(idx(np.arange(19) % 10))
-    with pytest.raises(ValueError, match=r"20 images.*19 labels"):
+    with pytest.raises(ValueError, match=rr"20 images.*19 labels"):
         load(name, root=root)
 
 
@@ -225,7 +225,7 @@ def test_damaged_sign_files_are_refused_by_name(signs, file, damage):
         path.unlink()
     else:
         path.write_bytes(
-            good[: len(good) // 2] if damage == "truncated" else b"once upon a time\n1"
+            good[: len(good) // 2] if damage == "truncated" else b"once upon a time"
         )
     with pytest.raises(ValueError) as error:
         load("gtsrb", root=signs[-1])

@@ -245,6 +245,14 @@ def test_training_curve_draws_losses_and_accuracies():
     assert list(loss.lines[0].get_xdata()) == [1, 2]
 
 
+def test_training_curve_writes_percents_without_needless_zeros():
+    for accuracies in ([0.941, 0.954, 0.96], [0.1, 0.9], [0.9912, 0.9921]):
+        figure = viz.training_curve({"accuracy": accuracies})
+        figure.canvas.draw()
+        ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+        assert all(re.fullmatch(r"−?\d+(\.\d*[1-9])?%", tick) for tick in ticks), ticks
+
+
 def test_loss_along_is_the_loss():
     model, x, y = Linear(), images(1), torch.tensor([1])
     ax = viz.loss_along(model, x, y, radius=0.4, steps=5).axes[0]

@@ -44,6 +44,11 @@ def rows_lost(results: dict, name: str, like: Tensor) -> list[int]:
     return (~found.value.isfinite()).any(1).nonzero().flatten().tolist()
 
 
+# What 3.1 and 3.2 have to say about the same slips.
+OVERFLOW = "What may you subtract from all the scores of a row without changing the answer?"
+ROW_BY_ROW = "Is what you subtract that row's own, or the same for all rows?"
+
+
 # 3.1 Softmax -------------------------------------------------------------------------------------
 
 
@@ -82,12 +87,12 @@ def verdict_softmax(results, seed):
         if 2 in lost:  # the row that was moved up
             fail(
                 "with scores near 1000 the answer is not a number: the exponential overflows",
-                "What may you subtract from all the scores of a row without changing the answer?",
+                OVERFLOW,
             )
         fail(
             "with scores near −1000 beside larger ones the answer is not a number: "
             "every exponential of that row became 0",
-            "Is what you subtract that row's own, or the same for all rows?",
+            ROW_BY_ROW,
         )
     found = tensor(results, "large", like=large)
     hint = "Scores near 1000 must give the same shares as the same scores moved down by 1000."
@@ -98,22 +103,48 @@ def verdict_softmax(results, seed):
 # 3.2 Cross-entropy -------------------------------------------------------------------------------
 
 
+def hard_batches(seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Name → scores and labels: all near 1000, rows far apart, and one hopeless answer."""
+    z, y = scores(seed)
+    large, large_y = large_scores(seed)
+    hopeless, hopeless_y = z.clone(), y.clone()
+    hopeless[4], hopeless_y[4] = large[4], large_y[4]
+    return {
+        "near 1000": (z + 1000, y),
+        "rows far apart": (large[2:4], large_y[2:4]),
+        "one hopeless answer": (hopeless, hopeless_y),
+    }
+
+
 def probe_cross_entropy(cross_entropy, seed):
-    (z, y), (large, large_y) = scores(seed), large_scores(seed)
+    z, y = scores(seed)
     with watch(logits=z, y=y) as changes:
         loss = cross_entropy(z, y)
-    return {"loss": loss, "large": cross_entropy(large, large_y), "changes": changes}
+    hard = {name: cross_entropy(*batch) for name, batch in hard_batches(seed).items()}
+    return {"loss": loss, **hard, "changes": changes}
 
 
 def verdict_cross_entropy(results, seed):
-    (z, y), (large, large_y) = scores(seed), large_scores(seed)
+    z, y = scores(seed)
     untouched(results)
     each = F.cross_entropy(z, y, reduction="none")
     found = get(results, "loss")
     if isinstance(found, Recorded) and matches(found.value, each):
         fail("this is a loss for each image", "The exercise asks for their mean.")
     loss, expected = number(results, "loss"), each.mean().item()
+    largest = z.amax(1).mean().item()
+    not_added_back = (
+        f"the loss is {loss:.4g}, and it lacks the largest score m of each image",
+        "A cross-entropy cannot be negative. The largest score was subtracted inside the sum; was "
+        "it added back outside?",
+    )
     others = {
+        expected - largest: not_added_back,
+        expected + largest: (
+            "the largest score m of each image is added once too often",
+            "m is subtracted inside the sum and added outside it. Is z of the true class still "
+            "the score that came in?",
+        ),
         -expected: ("the sign is turned", "The logarithm of a probability is negative."),
         each.sum().item(): (
             f"this is the sum over the {len(y)} images",
@@ -150,23 +181,43 @@ def verdict_cross_entropy(results, seed):
         for value, (message, hint) in others.items():
             if matches(loss, value):
                 fail(message, hint)
+    if loss < 0:
+        fail(
+            f"the loss is {loss:.4g}, and a cross-entropy cannot be negative",
+            "A probability is at most 1, so its −log is at least 0. Is every part of the formula "
+            "there, with its sign?",
+        )
     close(loss, expected, "loss", "−log of the probability of the true class, averaged.")
 
-    hopeless = F.cross_entropy(large, large_y)
-    found = get(results, "large")
-    found = found.value if isinstance(found, Recorded) else found
-    if isinstance(found, float | Tensor) and not torch.as_tensor(found).isfinite().all():
-        fail(
-            "with scores near 1000 the loss is not a finite number",
+    undefined = {
+        "near 1000": (
+            "with scores near 1000 the loss is not a finite number: the exponential overflows",
+            OVERFLOW,
+        ),
+        "rows far apart": (
+            "with one image near 1000 and another near −1000 the loss is not a finite number: "
+            "every exponential of a row became 0",
+            ROW_BY_ROW,
+        ),
+        "one hopeless answer": (
+            "where an answer is hopeless the loss is not a finite number",
             "A probability that rounds to 0 has no logarithm. The stable form never computes it.",
-        )
-    found = number(results, "large")
-    if not matches(found, hopeless.item(), rtol=1e-3) and found < 0.5 * hopeless.item():
-        fail(
-            f"a hopeless answer costs {hopeless.item():.0f} on average, and you charge {found:.1f}",
-            "A small constant inside the logarithm, or a clamp, hides how wrong the answer is.",
-        )
-    close(found, hopeless.item(), "loss for large scores", rtol=1e-3)
+        ),
+    }
+    for name, batch in hard_batches(seed).items():
+        found, expected_here = get(results, name), F.cross_entropy(*batch).item()
+        found = found.value if isinstance(found, Recorded) else found
+        if isinstance(found, float | Tensor) and not torch.as_tensor(found).isfinite().all():
+            fail(*undefined[name])
+        found = number(results, name)
+        if name == "one hopeless answer" and found < 0.5 * expected_here:
+            fail(
+                f"a batch with a hopeless answer costs {expected_here:.0f} on average, and you "
+                f"charge {found:.1f}",
+                "A small constant inside the logarithm, or a clamp, hides how wrong the answer is.",
+            )
+        hint = "Adding the same number to all scores of an image must not change its loss."
+        close(found, expected_here, f"loss ({name})", hint, rtol=1e-3)
     return f"the mean loss is {expected:.3f}, and a hopeless answer costs what it should"
 
 
@@ -219,13 +270,30 @@ def descend(model: nn.Module, x: Tensor, y: Tensor, times: int) -> tuple[list[fl
     return losses, flat(list(model.parameters()))
 
 
+def one_by_one(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """All parameters after a step in which each sees the moves of those before it."""
+    for p in model.parameters():
+        (g,) = torch.autograd.grad(F.cross_entropy(model(x), y), p)
+        with torch.no_grad():
+            p -= STEP * g
+    return flat(list(model.parameters()))
+
+
+# What the check calls the four parameters of its network, in the order of model.parameters().
+PARAMETERS = (
+    "the first layer's weights",
+    "the first layer's biases",
+    "the second layer's weights",
+    "the second layer's biases",
+)
+
+
 def parameters_of(results: dict, name: str, model: nn.Module) -> Tensor:
     found, wanted = get(results, name), list(model.parameters())
     if not isinstance(found, list) or len(found) != len(wanted):
         fail("the parameters are missing from the results")
-    return flat(
-        [tensor({"parameter": f}, "parameter", like=p) for f, p in zip(found, wanted, strict=True)]
-    )
+    named = zip(PARAMETERS, found, wanted, strict=True)
+    return flat([tensor({name: f}, name, like=p) for name, f, p in named])
 
 
 def verdict_step(results, seed):
@@ -264,7 +332,24 @@ def verdict_step(results, seed):
             f"{int(kept.sum())} of {len(moved)} parameters did not move",
             "A step moves every weight and every bias of every layer: see model.parameters().",
         )
-    close(moved, wanted, "the change of the parameters", "−step × gradient, nothing more.")
+    parameters = list(model.parameters())
+    twice = torch.autograd.grad(F.cross_entropy(model(x).softmax(1), y), parameters)
+    if matches(moved, -STEP * flat(list(twice)), atol=1e-6):
+        fail(
+            "softmax is applied twice: this is the gradient of a loss of probabilities",
+            "F.cross_entropy contains the softmax. What does it take?",
+        )
+    if matches(first, one_by_one(problem(seed)[0], x, y), atol=1e-6):
+        fail(
+            "each parameter follows a gradient taken after the parameters before it had moved",
+            "All gradients belong to one loss, at one place. First find them all, then move.",
+        )
+    hint = "Expected −step × the gradient of the mean loss, as it was before any parameter moved."
+    sizes = [p.numel() for p in parameters]
+    for name, p, f, w in zip(
+        PARAMETERS, parameters, moved.split(sizes), wanted.split(sizes), strict=True
+    ):
+        close(f.view_as(p), w.view_as(p), f"the change of {name}", hint)
 
     losses, end = descend(model, x, y, 2)
     found = get(results, "losses")
@@ -280,7 +365,10 @@ def verdict_step(results, seed):
     close(found, losses, "the loss", "The mean cross-entropy of the batch, before the step.")
     second = parameters_of(results, "second", model)
     close(second, end, "parameters after a second call", "Does something stay from the first call?")
-    return f"two steps took the loss from {losses[0]:.3f} down the gradient, nothing left behind"
+    return (
+        f"the first step took the loss from {losses[0]:.3f} to {losses[1]:.3f}, and the second "
+        "followed its own gradient alone"
+    )
 
 
 EXERCISES = (

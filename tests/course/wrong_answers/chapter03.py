@@ -166,6 +166,15 @@ def softmax(z):
             "changed z itself",
         ),
         (
+            "no keepdim",
+            """
+def softmax(z):
+    e = (z - z.amax(dim=1)).exp()
+    return e / e.sum(dim=1)
+""",
+            "keepdim",
+        ),
+        (
             "nothing returned",
             """
 def softmax(z):
@@ -197,7 +206,7 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return -logits.softmax(1)[range(len(y)), y].log().mean()
 """,
-            "not a finite number",
+            "A probability that rounds to 0",
         ),
         (
             "a small constant in the logarithm",
@@ -205,7 +214,7 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return -(logits.softmax(1)[range(len(y)), y] + 1e-12).log().mean()
 """,
-            "a hopeless answer costs",
+            "with a hopeless answer costs",
         ),
         (
             "the sign forgotten",
@@ -262,7 +271,71 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return (logits.exp().sum(1).log() - logits[range(len(y)), y]).mean()
 """,
-            "not a finite number",
+            "the exponential overflows",
+        ),
+        (
+            "softmax without a shift, then the logarithm",
+            """
+def cross_entropy(logits, y):
+    e = logits.exp()
+    p = e / e.sum(1, keepdim=True)
+    return -p[range(len(y)), y].log().mean()
+""",
+            "the exponential overflows",
+        ),
+        (
+            "the largest score of the whole batch",
+            """
+def cross_entropy(logits, y):
+    m = logits.max()
+    return (m + (logits - m).exp().sum(1).log() - logits[range(len(y)), y]).mean()
+""",
+            "Is what you subtract that row's own",
+        ),
+        (
+            "m not added back",
+            """
+def cross_entropy(logits, y):
+    m = logits.amax(1, keepdim=True)
+    return ((logits - m).exp().sum(1).log() - logits[range(len(y)), y]).mean()
+""",
+            "was it added back",
+        ),
+        (
+            "m added, and the true score shifted too",
+            """
+def cross_entropy(logits, y):
+    m = logits.amax(1)
+    shifted = logits - m[:, None]
+    return (m + shifted.exp().sum(1).log() - shifted[range(len(y)), y]).mean()
+""",
+            "added once too often",
+        ),
+        (
+            "a plus for a minus",
+            """
+def cross_entropy(logits, y):
+    return -(logits.logsumexp(1) + logits[range(len(y)), y]).abs().mean()
+""",
+            "cannot be negative",
+        ),
+        (
+            "clamped scores",
+            """
+def cross_entropy(logits, y):
+    return F.cross_entropy(logits.clamp(-80, 80), y)
+""",
+            "loss (near 1000)",
+        ),
+        (
+            "no keepdim",
+            """
+def cross_entropy(logits, y):
+    m = logits.amax(dim=1)
+    log_sum = m + (logits - m).exp().sum(dim=1).log()
+    return (log_sum - logits[range(len(y)), y]).mean()
+""",
+            "keepdim",
         ),
     ],
     "3.3": [
@@ -395,6 +468,57 @@ def training_step(model, x, y, step):
     return loss.item()
 """,
             "only the signs",
+        ),
+        (
+            "softmax before the cross-entropy",
+            """
+def training_step(model, x, y, step):
+    parameters = list(model.parameters())
+    loss = F.cross_entropy(model(x).softmax(1), y)
+    with torch.no_grad():
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
+            p -= step * g
+    return loss.item()
+""",
+            "softmax is applied twice",
+        ),
+        (
+            "one parameter after the other",
+            """
+def training_step(model, x, y, step):
+    first = F.cross_entropy(model(x), y).item()
+    for p in model.parameters():
+        (g,) = torch.autograd.grad(F.cross_entropy(model(x), y), p)
+        with torch.no_grad():
+            p -= step * g
+    return first
+""",
+            "after the parameters before it had moved",
+        ),
+        (
+            "weight decay",
+            """
+def training_step(model, x, y, step):
+    sgd = torch.optim.SGD(model.parameters(), lr=step, weight_decay=0.1)
+    sgd.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    sgd.step()
+    return loss.item()
+""",
+            "the change of the first layer's weights[0, ",
+        ),
+        (
+            "no no_grad",
+            """
+def training_step(model, x, y, step):
+    parameters = list(model.parameters())
+    loss = F.cross_entropy(model(x), y)
+    for p, g in zip(parameters, torch.autograd.grad(loss, parameters)):
+        p -= step * g
+    return loss.item()
+""",
+            "pauses",
         ),
     ],
 }
