@@ -53,7 +53,7 @@ def test_images_of_different_sizes_are_named_and_size_cures_it(tmp_path):
     fill(tmp_path)
     odd = tmp_path / "dog" / "odd.png"
     Image.new("RGB", (30, 40)).save(odd)
-    with pytest.raises(ValueError, match=rr"most are 9 x 12.*size=") as error:
+    with pytest.raises(ValueError, match=r"most are 9 x 12.*size=") as error:
         load(f"folder:{tmp_path}")
     assert f"{odd} (40 x 30)" in str(error.value)
     assert load(f"folder:{tmp_path}", size=16).shape == (3, 16, 16)

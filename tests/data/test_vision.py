@@ -168,7 +168,7 @@ def test_labels_that_do_not_fit_are_refused(digits, monkeypatch):
     with pytest.raises(ValueError, match="labels from 10 to 10, expected 0 to 9"):
         load(name, root=root)
     path.write_bytes(idx(np.arange(19) % 10))
-    with pytest.raises(ValueError, match=rr"20 images.*19 labels"):
+    with pytest.raises(ValueError, match=r"20 images.*19 labels"):
         load(name, root=root)
 
 

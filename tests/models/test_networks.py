@@ -1,4 +1,4 @@
-"""The networks: gates that compute, sizes that are known, layers that do what they say."""
+"""The networks of the course and of torchvision: shapes, sizes, the contract, normalization."""
 
 from __future__ import annotations
 
@@ -6,134 +6,183 @@ import pytest
 import torch
 from torch import nn
 
-from advlab import backend
 from advlab.models import (
     CNN,
     MLP,
     LogisticRegression,
-    Neuron,
     Normalized,
     ResNet,
-    and_gate,
     architecture,
     count_parameters,
-    nand_gate,
-    not_gate,
-    or_gate,
     predict_logits,
-    xor_network,
 )
 
-CORNERS = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+def resnet(classes=10, channels=1, size=28):
+    return ResNet(classes, channels)  # it takes any size
+
+
+NETWORKS = [LogisticRegression, MLP, CNN, resnet]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("size", [28, 32])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("classes", [2, 10, 43])
+def test_images_to_logits(network, classes, channels, size, device):
+    model = network(classes=classes, channels=channels, size=size).to(device)
+    x = torch.rand(3, channels, size, size, device=device)
+    logits = predict_logits(model, x)  # checks the contract
+    assert logits.shape == (3, classes)
+    assert logits.device.type == device.type
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_gradients_reach_every_pixel_and_every_parameter(network, device):
+    model = network().to(device).eval()
+    x = torch.rand(2, 1, 28, 28, device=device, requires_grad=True)
+    logits = model(x)
+    logits[:, 3].sum().backward()
+    for tensor in (x, *model.parameters()):
+        assert tensor.grad.isfinite().all()
+        assert tensor.grad.any()
+    assert (x.grad != 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_an_image_is_answered_alike_alone_and_in_a_batch(network, device):
+    model, x = network().to(device), torch.rand(5, 1, 28, 28, device=device)
+    together = predict_logits(model, x)
+    alone = torch.cat([predict_logits(model, one[None]) for one in x])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_logistic_regression_is_one_matrix(device):
+    model, x = LogisticRegression().to(device), torch.rand(2, 1, 28, 28, device=device)
+    x.requires_grad_(True)
+    logits = model(x)
+    by_hand = x.detach().flatten(1) @ model.linear.weight.T + model.linear.bias
+    torch.testing.assert_close(logits, by_hand)
+    (row,) = torch.autograd.grad(logits[0, 4], x)
+    torch.testing.assert_close(row[0].flatten(), model.linear.weight[4])
 
 
 @pytest.mark.parametrize(
-    ("gate", "table"),
+    ("model", "parameters"),
     [
-        (and_gate, [0, 0, 0, 1]),
-        (or_gate, [0, 1, 1, 1]),
-        (nand_gate, [1, 1, 1, 0]),
-        (xor_network, [0, 1, 1, 0]),
+        (lambda: CNN(), 171_158),
+        (
+            lambda: CNN(43, 3, 32),
+            3 * 16 * 25 + 16 + 16 * 32 * 25 + 32 + 2048 * 100 + 100 + 101 * 43,
+        ),
+        (lambda: LogisticRegression(), 7_850),
+        (lambda: LogisticRegression(2, 3, 32), 3072 * 2 + 2),
+        (lambda: MLP(), 785 * 200 + 201 * 200 + 201 * 10),
+        (lambda: MLP(hidden=(5,)), 785 * 5 + 6 * 10),
+        (lambda: MLP(hidden=()), 7_850),
     ],
 )
-def test_gates_compute_their_truth_tables(gate, table, device):
-    assert gate().to(device)(CORNERS.to(device)).tolist() == table
-    # The sigmoid is on the same side of one half.
-    if gate is not xor_network:
-        soft = gate("sigmoid").to(device)(CORNERS.to(device))
-        assert (soft > 0.5).tolist() == [bool(value) for value in table]
+def test_parameters_as_counted_by_hand(model, parameters):
+    assert count_parameters(model()) == parameters
 
 
-def test_and_has_the_sources_weights_and_not_inverts():
-    gate = and_gate()
-    assert gate.weight.tolist() == [1, 1]
-    assert gate.bias.item() == -1.5
-    assert not_gate()(torch.tensor([[0.0], [1.0]])).tolist() == [1, 0]
+def test_the_residual_network_is_small_and_as_deep_as_the_paper_says():
+    assert count_parameters(ResNet()) == 77_754
+    assert count_parameters(ResNet(43, 3, blocks=3)) <= 300_000
+
+    def layers(model):  # the shortcuts' 1 x 1 convolutions are not counted
+        kinds = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        return sum(not (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)) for m in kinds)
+
+    assert [layers(ResNet(blocks=n)) for n in (1, 2, 3)] == [8, 14, 20]
 
 
-def test_the_step_is_one_at_zero():
-    neuron = Neuron((1,), 0.0)
-    assert neuron(torch.tensor([[-1e-6], [0.0], [1e-6]])).tolist() == [0, 1, 1]
+def test_each_stage_of_the_residual_network_halves_and_doubles(device):
+    model = ResNet(channels=3).to(device).eval()
+    x = model.stem(torch.rand(1, 3, 32, 32, device=device))
+    shapes = [tuple((x := stage(x)).shape[1:]) for stage in model.stages]
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
 
 
-def test_no_neuron_of_a_grid_computes_xor():
-    grid = torch.linspace(-3, 3, 25)
-    w1, w2, b = torch.meshgrid(grid, grid, grid, indexing="ij")
-    outputs = [(w1 * x1 + w2 * x2 + b >= 0) for x1, x2 in CORNERS.tolist()]
-    xor = ~outputs[0] & outputs[1] & outputs[2] & ~outputs[3]
-    both = ~outputs[0] & ~outputs[1] & ~outputs[2] & outputs[3]
-    assert not xor.any()
-    assert both.any()  # the same search finds AND
-
-
-def test_xor_has_nine_parameters_and_random_ones_come_from_the_seed():
-    assert count_parameters(xor_network()) == 9
-    one, again, other = (
-        torch.cat([p.detach().flatten() for p in xor_network("sigmoid", seed=s).parameters()])
-        for s in (1, 1, 2)
-    )
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
-
-
-def test_neurons_refuse_what_they_cannot_take():
-    with pytest.raises(ValueError, match="step or sigmoid"):
-        Neuron((1, 1), 0.0, "relu")
-    with pytest.raises(ValueError, match=r"\(N, 2\), found \(4, 3\)"):
-        and_gate()(torch.zeros(4, 3))
-
-
-def test_parameter_counts():
-    assert count_parameters(architecture("vgg16")) == 138_357_544
-    assert count_parameters(CNN()) == 171_158
-    assert count_parameters(LogisticRegression()) == 7_850
-    # The paper's table 6 says 0.27M for ResNet-20; two 1 x 1 shortcuts add 2,752 to 269,722
-    # (weights, and batch normalization after each).
-    assert count_parameters(ResNet(channels=3, blocks=3)) == 269_722 + 16 * 32 + 64 + 32 * 64 + 128
-
-
-def test_a_shared_parameter_counts_once():
+def test_a_shared_parameter_counts_once_and_a_frozen_one_too():
     layer = nn.Linear(3, 3)
-    assert count_parameters(nn.Sequential(layer, layer)) == 12
+    layer.weight.requires_grad_(False)
+    assert count_parameters(nn.Sequential(layer, nn.ReLU(), layer)) == 12
 
 
-@pytest.mark.parametrize("size", [28, 32])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("build", [CNN, MLP, LogisticRegression, ResNet])
-def test_networks_keep_the_contract(build, channels, size, device):
-    options = {} if build is ResNet else {"size": size}
-    model = build(classes=7, channels=channels, **options).to(device)
-    x = torch.rand(3, channels, size, size, generator=backend.generator(0)).to(device)
-    logits = predict_logits(model, x)
-    assert logits.shape == (3, 7)
-    one_by_one = torch.cat([predict_logits(model, image[None]) for image in x])
-    torch.testing.assert_close(logits, one_by_one, atol=1e-5, rtol=1e-4)
-
-
-def test_logistic_regression_is_one_linear_map(device):
-    model = LogisticRegression(size=5).to(device)
-    x = torch.rand(4, 1, 5, 5, device=device)
-    expected = x.flatten(1) @ model.linear.weight.T + model.linear.bias
-    torch.testing.assert_close(model(x), expected)
-
-
-def test_cnn_refuses_images_that_cannot_be_halved_twice():
-    with pytest.raises(ValueError, match="at least 4"):
+def test_a_cnn_for_images_too_small_to_halve_twice_is_refused():
+    with pytest.raises(ValueError, match=r"size: expected at least 4, .* found 3"):
         CNN(size=3)
+    assert CNN(size=4)(torch.rand(1, 1, 4, 4)).shape == (1, 10)
 
 
-def test_normalized_is_the_formula_and_moves_with_the_model(device):
-    layer = Normalized((0.5, 0.25, 0.1), (0.5, 0.2, 0.3)).to(device)
-    x = torch.rand(2, 3, 4, 4, device=device)
-    for c, (mean, std) in enumerate([(0.5, 0.5), (0.25, 0.2), (0.1, 0.3)]):
-        torch.testing.assert_close(layer(x)[:, c], (x[:, c] - mean) / std)
-    assert count_parameters(layer) == 0
+# Normalization -----------------------------------------------------------------------------------
 
 
-def test_normalized_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="3 channels, found 1"):
-        Normalized((0.5,) * 3, (0.5,) * 3)(torch.zeros(1, 1, 4, 4))
-    with pytest.raises(ValueError, match="found 1 and 2"):
-        Normalized((0.5,), (0.5, 0.5))
-    with pytest.raises(ValueError, match="above 0"):
-        Normalized((0.5,), (0.0,))
+def test_normalized_is_x_minus_mean_over_std_channel_by_channel(device):
+    mean, std = (0.1, 0.5, 0.9), (0.2, 1.0, 4.0)
+    x = torch.rand(2, 3, 4, 5, device=device)
+    answer = Normalized(mean, std).to(device)(x)
+    for channel in range(3):
+        wanted = (x[:, channel] - mean[channel]) / std[channel]
+        torch.testing.assert_close(answer[:, channel], wanted)
+
+
+def test_normalized_learns_nothing_and_is_saved_with_the_model():
+    layer = Normalized([0.5], [0.25])
+    assert list(layer.parameters()) == []
+    assert set(layer.state_dict()) == {"mean", "std"}
+    assert "mean=[0.5], std=[0.25]" in repr(layer)
+
+
+def test_a_normalized_model_has_gradients_in_pixels(device):
+    """d f((x - m) / s) / dx = f'((x - m) / s) / s."""
+    network = LogisticRegression(3, 1, 4).to(device)
+    x = torch.rand(1, 1, 4, 4, device=device, requires_grad=True)
+    model = nn.Sequential(Normalized([0.5], [0.25]), network).to(device)
+    (gradient,) = torch.autograd.grad(model(x)[0, 1], x)
+    torch.testing.assert_close(gradient.flatten(), network.linear.weight[1] / 0.25)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([0.5], [0.5, 0.5], "found 1 and 2 numbers"),
+        ([], [], "found 0 and 0 numbers"),
+        ([0.5], [0.0], r"std: expected numbers above 0, found \[0.0\]"),
+        ([0.5], [-1.0], "std: expected numbers above 0"),
+        ([0.5], [float("nan")], "std: expected numbers above 0"),
+    ],
+)
+def test_normalizations_that_make_no_sense_are_refused(mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        Normalized(mean, std)
+
+
+@pytest.mark.parametrize(("layer", "image"), [(3, 1), (1, 3)])
+def test_images_with_another_number_of_channels_are_refused(layer, image):
+    message = f"expected images of {layer} channels, found {image}"
+    with pytest.raises(ValueError, match=message):
+        Normalized([0.5] * layer, [0.5] * layer)(torch.rand(2, image, 4, 4))
+
+
+# torchvision's architectures ---------------------------------------------------------------------
+
+
+def test_vgg16_is_counted_without_weights(monkeypatch):
+    def download(url, *args, **kwargs):
+        raise AssertionError(f"downloads {url}")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    before = torch.get_rng_state()
+    model = architecture("vgg16")
+    assert count_parameters(model) == 138_357_544
+    # Tensors on the meta device have a shape and no numbers: 553 MB are not taken.
+    assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_architecture_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"found 'vgg17', expected one of .*vgg16, vgg16_bn"):
+        architecture("vgg17")
