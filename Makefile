@@ -48,5 +48,5 @@ chapters: $(VENV)/.complete
 	$(BIN)/advlab execute book
 
 clean:
-	rm -rf $(VENV) _build build workshop *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) _build build workshop *.egg-info .pytest_cache .hypothesis
+	find . \( -name __pycache__ -o -name .ruff_cache -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -224,9 +224,7 @@ def test_damaged_sign_files_are_refused_by_name(signs, file, damage):
     if damage == "gone":
         path.unlink()
     else:
-        path.write_bytes(
-            good[: len(good) // 2] if damage == "truncated" else b"once upon a time"
-        )
+        path.write_bytes(good[: len(good) // 2] if damage == "truncated" else b"once upon a time")
     with pytest.raises(ValueError) as error:
         load("gtsrb", root=signs[-1])
     assert str(path) in str(error.value)
