@@ -32,8 +32,13 @@ class Visit:
         page.on("console", self._console)
         page.on("pageerror", lambda e: self.problems.append(f"page error: {e}"))
         page.on("request", self._request)
-        page.on("requestfailed", lambda r: self.problems.append(f"request failed: {r.url}"))
+        page.on("requestfailed", self._request_failed)
         page.on("response", self._response)
+
+    def _request_failed(self, request) -> None:
+        # A page that is left while it still loads (a redirect) drops what it had asked for.
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"request failed: {request.url}")
 
     def open(self, url: str, mode: str = "light") -> Visit:
         """Load the page; ``mode`` is ``"light"`` or ``"dark"``."""
