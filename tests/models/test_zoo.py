@@ -253,3 +253,18 @@ def test_training_writes_a_model_with_its_card_and_nothing_else(tiny, mnist5k):
     assert found == pytest.approx(card.accuracy, abs=1e-6)
     assert found > 0.5, "chance is 0.1"
     assert zoo.verify("tiny").startswith("tiny: hash right; ")
+
+
+def test_weights_that_do_not_fit_their_recipe_are_refused(weights, monkeypatch):
+    narrower = dataclasses.replace(
+        zoo.RECIPES["mnist-logistic"], build=lambda: LogisticRegression(size=14)
+    )
+    monkeypatch.setitem(zoo.RECIPES, "mnist-logistic", narrower)
+    with pytest.raises(ValueError, match="mnist-logistic: its file of weights does not fit"):
+        load_model("mnist-logistic")
+
+
+def test_loading_leaves_the_random_state_alone():
+    random = torch.get_rng_state()
+    load_model("mnist-logistic", device="cpu")
+    assert torch.equal(torch.get_rng_state(), random)
