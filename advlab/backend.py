@@ -126,11 +126,23 @@ def precision(name: str = "float32") -> Iterator[None]:
         yield
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came while batches were worked on; those that were done are not lost.
+
+    :ivar done: the results of the first rows, joined; None when no batch was done.
+    :ivar rows: how many rows that is.
+    """
+
+    def __init__(self, done, rows: int):
+        super().__init__(f"interrupted after {rows} rows, which are in .done")
+        self.done, self.rows = done, rows
+
+
 def in_batches(
     function: Callable,
     *tensors: torch.Tensor,
     batch_size: int | None = None,
-    progress: str | None = None,
+    bar: tqdm | None = None,
 ):
     """``function(*tensors)``, a batch at a time, the results joined in order.
 
@@ -141,8 +153,10 @@ def in_batches(
         a row for each row of the batch.
     :param tensors: with the same first dimension N.
     :param batch_size: rows at a time; by default what suits the device of the first tensor.
-    :param progress: a label: show a progress bar.
+    :param bar: a progress bar over the N rows. A function may move it within its own batch; when
+        the batch is done, the bar stands at the rows done.
     :raises ValueError: tensors of different length, or a batch size below 1.
+    :raises Interrupted: on Ctrl-C, with what was done.
     """
     n = len(tensors[0])
     if any(len(t) != n for t in tensors):
@@ -152,7 +166,7 @@ def in_batches(
     size = batch_size or BATCH_SIZE.get(tensors[0].device.type, BATCH_SIZE["cpu"])
     size = min(size, max(n, 1))
     parts, start = [], 0
-    with tqdm(total=n, desc=progress, disable=progress is None, unit="image") as bar:
+    try:
         while start < n or not parts:  # an empty input still goes through once, for its shape
             try:
                 parts.append(function(*(t[start : start + size] for t in tensors)))
@@ -164,9 +178,16 @@ def in_batches(
             if not fits:  # out here the error, and with it the memory that it held, is gone
                 size = (size + 1) // 2
                 torch.cuda.empty_cache()
-                continue
-            bar.update(min(size, n - start))
-            start += size
+            else:
+                start = min(start + size, n)
+            if bar is not None:
+                bar.update(start - bar.n)
+    except KeyboardInterrupt as error:
+        raise Interrupted(_joined(parts) if parts else None, start) from error
+    return _joined(parts)
+
+
+def _joined(parts: list):
     if isinstance(parts[0], tuple):
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
     return torch.cat(parts)

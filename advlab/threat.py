@@ -17,7 +17,6 @@ from __future__ import annotations
 import zlib
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 NORMS = ("Linf", "L2", "L1", "L0")
@@ -122,45 +121,60 @@ def random_in_ball(x: Tensor, eps: float, norm: str, seed: int) -> Tensor:
 
 
 def noise(x: Tensor, seed: int, kind: str, shape: tuple[int, ...] | None = None) -> Tensor:
-    """Random numbers for each image: ``"uniform"`` on [0, 1), ``"normal"`` or ``"laplace"``.
-
-    They are drawn on the CPU from a generator seeded by ``seed`` and by the image itself, so they
-    depend neither on the batch that the image came in nor on the device.
+    """Random numbers for each image, of one kind: a single draw from its :class:`Streams`.
 
     :param x: (N, ...), the images.
     :param shape: of one image's numbers; by default the image's own.
     """
-    out = torch.empty((len(x), *(shape or x.shape[1:])), dtype=x.dtype)
-    for image, row in zip(x.detach().cpu().double().contiguous(), out, strict=True):
-        # The kind is part of the key: two kinds drawn for one image are independent. Of a longer
-        # number, torch's generator would use the lowest 32 bits only.
-        key = zlib.crc32(image.numpy().tobytes(), zlib.crc32(f"{kind} {seed}".encode()))
-        source = torch.Generator().manual_seed(key)
-        if kind == "uniform":
-            row.uniform_(generator=source)
-        elif kind == "normal":
-            row.normal_(generator=source)
-        elif kind == "laplace":
-            sign = torch.randint(0, 2, row.shape, generator=source) * 2 - 1
-            row.exponential_(generator=source).mul_(sign)
-        else:
-            raise ValueError(f"kind: found {kind!r}, expected uniform, normal or laplace")
-    return out.to(x.device)
+    # The kind is part of the key: two kinds drawn for one image are independent.
+    return Streams(x, f"{kind} {seed}").draw(kind, shape or x.shape[1:])
 
 
-def attack_loss(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
-    """What the attacker raises, per image: J(x, y), or −J(x, target). (N, K), (N,) to (N,).
+class Streams:
+    """A stream of random numbers for each image, for attacks that draw again and again.
 
-    J is the cross-entropy −log softmax(logits)[y].
+    A stream is seeded by ``seed`` and by the image itself, and drawn on the CPU: its numbers depend
+    neither on the batch that the image came in nor on the device.
+
+    :param x: (N, ...), the images.
+    :param seed: another seed, other numbers.
     """
-    loss = F.cross_entropy(logits, y, reduction="none")
-    return -loss if targeted else loss
+
+    def __init__(self, x: Tensor, seed: int | str):
+        self._like = x
+        first = zlib.crc32(str(seed).encode())
+        self._sources = [
+            # Of a number longer than these 32 bits torch's generator would use the lowest 32 only.
+            torch.Generator().manual_seed(zlib.crc32(image.numpy().tobytes(), first))
+            for image in x.detach().cpu().double().contiguous()
+        ]
+
+    def draw(self, kind: str, shape: tuple[int, ...], rows: Tensor | None = None) -> Tensor:
+        """The next numbers of each stream. (n, *shape), of the dtype and on the device of x.
+
+        :param kind: ``"uniform"`` on [0, 1), ``"normal"``, ``"laplace"`` or ``"signs"`` (±1).
+        :param rows: (n,) int64, the images to draw for; by default all.
+        """
+        if kind not in _DRAW:
+            raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(_DRAW)}")
+        chosen = range(len(self._sources)) if rows is None else rows.tolist()
+        out = torch.empty((len(chosen), *shape), dtype=self._like.dtype)
+        for index, row in zip(chosen, out, strict=True):
+            _DRAW[kind](row, self._sources[index])
+        return out.to(self._like.device)
 
 
-def succeeded(logits: Tensor, y: Tensor, targeted: bool) -> Tensor:
-    """Where the attacker has what it wants: not class y, or, if targeted, class y. (N,) bool."""
-    hit = logits.argmax(1) == y
-    return hit if targeted else ~hit
+def _laplace(row: Tensor, source: torch.Generator) -> None:
+    sign = torch.randint(0, 2, row.shape, generator=source) * 2 - 1
+    row.exponential_(generator=source).mul_(sign)
+
+
+_DRAW = {
+    "uniform": lambda row, source: row.uniform_(generator=source),
+    "normal": lambda row, source: row.normal_(generator=source),
+    "laplace": _laplace,
+    "signs": lambda row, source: row.random_(0, 2, generator=source).mul_(2).sub_(1),
+}
 
 
 def _per_image(value: Tensor, like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import time
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tqdm.auto import tqdm
 
 from advlab import backend
 
@@ -280,14 +282,38 @@ def test_in_batches_refuses_ragged_tensors_and_batches_of_none():
             backend.in_batches(lambda a: a, torch.zeros(3), batch_size=size)
 
 
-def test_progress_shows_a_bar_that_counts_images(capsys):
-    x = torch.arange(10)
-    assert torch.equal(backend.in_batches(lambda x: x, x, batch_size=4, progress="FGSM"), x)
-    err = capsys.readouterr().err
-    assert "FGSM" in err
-    assert "10/10" in err
-    backend.in_batches(lambda x: x, x, batch_size=4)
-    assert capsys.readouterr().err == ""
+def test_a_bar_stands_at_the_rows_done():
+    x, seen = torch.arange(10), []
+    with tqdm(total=10, disable=True) as bar, tqdm(total=10, file=io.StringIO()) as shown:
+
+        def function(x):
+            seen.append(shown.n)
+            shown.update(0.5)  # inside its batch
+            return x
+
+        assert torch.equal(backend.in_batches(function, x, batch_size=4, bar=shown), x)
+        assert shown.n == 10
+        assert seen == [0, 4, 8]
+        assert torch.equal(backend.in_batches(lambda x: x, x, batch_size=4, bar=bar), x)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_an_interrupt_hands_over_what_was_done(stop):
+    calls = []
+
+    def function(x):
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        calls.append(len(x))
+        return 2 * x, x
+
+    with pytest.raises(backend.Interrupted) as caught:
+        backend.in_batches(function, torch.arange(10), batch_size=4)
+    assert caught.value.rows == 4 * stop
+    if stop:
+        assert torch.equal(caught.value.done[0], 2 * torch.arange(4 * stop))
+    else:
+        assert caught.value.done is None
 
 
 def test_stopwatch_measures_wall_time():

@@ -4,41 +4,87 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
-from ..backend import in_batches
+from .. import threat
+from ..backend import Interrupted, in_batches
+from ..goals import TARGETED, UNTARGETED, Goal, Targeted, parse_goal
 from ..models.contract import (
     check_device,
     check_images,
     check_labels,
-    check_logits,
     forward_of,
     frozen,
 )
-from ..threat import attack_loss
+from .attacked import AttackedModel
 
 
 class GradientWarning(UserWarning):
     """The gradient of the loss is exactly zero for some images: the attack cannot see a way."""
 
 
+class AttackInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while an attack was at work; the images that were done are not lost.
+
+    Go on with ``attack(model, x[~error.done], y[~error.done])``: an image's result does not depend
+    on the others. Images are done a batch at a time; a smaller ``batch_size`` loses less.
+
+    :ivar x_adv: (N, C, H, W), the images attacked so far, and the others as they were.
+    :ivar done: (N,) bool, which were attacked.
+    """
+
+    def __init__(self, x_adv: Tensor, done: Tensor):
+        super().__init__(
+            f"interrupted after {int(done.sum())} of {len(done)} images; "
+            "they are in .x_adv, at .done"
+        )
+        self.x_adv, self.done = x_adv, done
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """An attack is its hyper-parameters; calling it on a model attacks images.
 
-    :param targeted: ``y`` is the class wanted, not the class to leave.
+    :param goal: what the attacker wants: ``"untargeted"`` (the default), ``"targeted"``,
+        ``"confidence"``, or one of :mod:`advlab.goals`, such as ``SourceTarget(3, 5)``.
+    :param targeted: short for ``goal="targeted"``: ``y`` is the class wanted, not the one to leave.
     :param batch_size: images at a time; by default what suits the device.
+    :raises ValueError: a goal that this attack cannot have.
 
-    A subclass holds the method in :meth:`perturb`.
+    A subclass holds the method in :meth:`perturb`, and names the goals that it cannot have in
+    ``refuses``, each with the reason.
     """
 
+    refuses: ClassVar[dict[type[Goal], str]] = {}
+
     targeted: bool = False
+    goal: Goal | str | None = None
     batch_size: int | None = None
+
+    def __post_init__(self):
+        if self.goal is not None:
+            goal = parse_goal(self.goal)
+            if self.targeted and goal != TARGETED:
+                raise ValueError(f"targeted=True contradicts goal={self.goal!r}; give one of them")
+            # One way to say each thing, so that dataclasses.replace can change either.
+            object.__setattr__(self, "targeted", goal == TARGETED)
+            object.__setattr__(self, "goal", None if goal in (TARGETED, UNTARGETED) else goal)
+        for kind, reason in self.refuses.items():
+            if isinstance(self.aim, kind):
+                raise ValueError(f"goal: {type(self).__name__} cannot have {self.aim}: {reason}")
+        if self.batch_size is not None:
+            check_whole(self, "batch_size")
+
+    @property
+    def aim(self) -> Goal:
+        """What the attacker wants, as a :class:`advlab.goals.Goal`."""
+        return self.goal or (TARGETED if self.targeted else UNTARGETED)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, progress: bool = False) -> Tensor:
         """Adversarial images x_adv for the images x.
@@ -50,35 +96,54 @@ class Attack:
         :param progress: show a progress bar.
         :returns: (N, C, H, W), detached, in [0, 1], of the dtype and on the device of x.
         :raises ValueError: images, labels or answers of the model that break the contract.
+        :raises AttackInterrupted: on Ctrl-C, with the images that were done.
         """
         check_images(x)
         check_labels(y, x)
         check_device(model, x)
-        x = x.detach()
-        if not len(x):
-            return x.clone()
-        forward = forward_of(model)
-
-        def attack(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-            batch = _Differentiable(forward, x, self.targeted)
-            return self.perturb(batch, x, y), batch.stuck
-
-        label = str(self) if progress else None
+        index = self.aim.applies(y).nonzero().squeeze(1)
+        # Outside of inference mode: what is made in it cannot take part in a gradient.
         with torch.inference_mode(False), frozen(model):
-            # Tensors made in inference mode cannot take part in a gradient; their copies can.
-            x, y = (t.clone() if t.is_inference() else t for t in (x, y))
-            x_adv, stuck = in_batches(attack, x, y, batch_size=self.batch_size, progress=label)
-        if stuck.any():
+            out = x.detach().clone()
+            if len(index):
+                out[index], stuck = self._attack(model, out, y, index, progress)
+        if len(index) and stuck.any():
             warnings.warn(
-                f"the gradient is exactly zero for {int(stuck.sum())} of {len(x)} images where the "
-                "attack starts, so it cannot tell where to go: a saturated softmax or a defense "
-                "that masks gradients, not robustness",
+                f"the gradient is exactly zero for {int(stuck.sum())} of {len(index)} images where "
+                "the attack starts, so it cannot tell where to go: a saturated softmax or a "
+                "defense that masks gradients, not robustness",
                 GradientWarning,
                 stacklevel=2,
             )
-        return x_adv
+        return out
 
-    def perturb(self, model: _Differentiable, x: Tensor, y: Tensor) -> Tensor:
+    def _attack(self, model, x: Tensor, y: Tensor, index: Tensor, progress: bool) -> tuple:
+        """The images of that index attacked, and where the first gradient was zero."""
+        forward = forward_of(model)
+        goal = TARGETED if isinstance(self.aim, Targeted) else self.aim
+        form = "{l_bar}{bar}| {n:.0f}/{total} images [{elapsed}<{remaining}]"
+
+        def attack(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            batch = AttackedModel(forward, x, goal, bar)
+            return self.perturb(batch, x, y), batch.stuck
+
+        with tqdm(total=len(index), desc=str(self), disable=not progress, bar_format=form) as bar:
+            try:
+                return in_batches(
+                    attack,
+                    x[index],
+                    self.aim.labels(y)[index],
+                    batch_size=self.batch_size,
+                    bar=bar,
+                )
+            except Interrupted as error:
+                done = ~self.aim.applies(y)
+                if error.rows:
+                    finished = index[: error.rows]
+                    x[finished], done[finished] = error.done[0], True
+                raise AttackInterrupted(x, done) from error
+
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor) -> Tensor:
         """Attack one batch."""
         raise NotImplementedError
 
@@ -92,54 +157,35 @@ class Attack:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-class _Differentiable:
-    """A frozen model in front of one batch, and the gradient of what the attacker raises."""
+def check_number(attack: Attack, name: str, low: float = 0.0, high: float = 1e30) -> None:
+    """Check the hyper-parameter of that name, and make a plain number of it.
 
-    def __init__(self, forward: Callable[[Tensor], Tensor], x: Tensor, targeted: bool):
-        self.forward, self.targeted = forward, targeted
-        self.stuck = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-
-    def logits(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            logits = self.forward(x)
-        check_logits(logits, x)
-        return logits
-
-    def gradient(self, x: Tensor, y: Tensor, *, first: bool = False) -> tuple[Tensor, ...]:
-        """∇ₓ of the attacker's loss, the loss (N,), and the logits (N, K), all detached.
-
-        The loss is summed over images: each gets its own gradient, whatever the batch.
-
-        :param first: the attack's first look at its batch: check the answer and the gradient.
-        """
-        x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            logits = self.forward(x)
-            if first:
-                check_logits(logits, x, y)
-            loss = attack_loss(logits, y, self.targeted)
-            gradient = None
-            if loss.requires_grad:
-                (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True)
-        if gradient is None:
-            raise ValueError(
-                "model: its logits do not depend on x by any differentiable path "
-                "(detach() or no_grad() inside?); use a black-box attack"
-            )
-        if not gradient.isfinite().all():  # at every step: sign() would make zeros of NaN
-            raise ValueError("model: the gradient of the loss in x is NaN or infinite")
-        if first:
-            self.stuck = (gradient.flatten(1) == 0).all(1)
-        return gradient, loss.detach(), logits.detach()
-
-
-def check_eps(attack: Attack, name: str = "eps") -> None:
-    """Check the budget (or the step size) of that name, and make a plain number of it.
-
-    :raises ValueError: not a number from 0 to 1e30 (beyond, float32 overflows).
+    :raises ValueError: not a number from ``low`` to ``high`` (beyond 1e30, float32 overflows).
     """
     value = getattr(attack, name)
-    if not (isinstance(value, Real) and 0 <= value <= 1e30):
-        raise ValueError(f"{name}: expected a finite number, at least 0, found {value!r}")
+    if not (isinstance(value, Real) and low <= value <= high):
+        upto = "" if high == 1e30 else f", at most {high:g}"
+        raise ValueError(
+            f"{name}: expected a finite number, at least {low:g}{upto}, found {value!r}"
+        )
     if not isinstance(value, (int, float)):  # NumPy's, or a Fraction
         object.__setattr__(attack, name, float(value))
+
+
+def check_whole(attack: Attack, name: str, least: int = 1) -> None:
+    """:raises ValueError: the hyper-parameter is not a whole number from ``least``."""
+    value = getattr(attack, name)
+    if not (isinstance(value, Integral) and value >= least):
+        raise ValueError(f"{name}: expected a whole number from {least}, found {value!r}")
+
+
+def set_norm(attack: Attack, *allowed: str) -> None:
+    """Give the attack's norm its standard name.
+
+    :raises ValueError: a norm that is not among those allowed.
+    """
+    norm = threat.parse_norm(attack.norm)
+    if norm not in allowed:
+        expected = " or ".join(", ".join(allowed).rsplit(", ", 1))
+        raise ValueError(f"norm: found {norm!r}, expected {expected}")
+    object.__setattr__(attack, "norm", norm)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .. import threat
-from .base import Attack, check_eps
+from .base import Attack, check_number, set_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,9 @@ class FGSM(Attack):
     norm: str = "Linf"
 
     def __post_init__(self):
-        check_eps(self)
-        object.__setattr__(self, "norm", threat.parse_norm(self.norm))
-        if self.norm not in ("Linf", "L2"):
-            raise ValueError(f"norm: found {self.norm!r}, expected Linf or L2")
+        super().__post_init__()
+        check_number(self, "eps")
+        set_norm(self, "Linf", "L2")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         gradient, _, _ = model.gradient(x, y, first=True)
@@ -58,11 +57,12 @@ class RFGSM(Attack):
     norm = "Linf"
 
     def __post_init__(self):
-        check_eps(self)
+        super().__post_init__()
+        check_number(self, "eps")
         if self.alpha is not None:
             if not 0 <= self.alpha <= self.eps:
                 raise ValueError(f"alpha: expected in [0, eps={self.eps}], found {self.alpha}")
-            check_eps(self, "alpha")
+            check_number(self, "alpha")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         alpha = self.eps / 2 if self.alpha is None else self.alpha

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .. import threat
-from .base import Attack, check_eps
+from .base import Attack, check_number, set_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,9 @@ class Noise(Attack):
     seed: int = 0
 
     def __post_init__(self):
-        check_eps(self)
-        object.__setattr__(self, "norm", threat.parse_norm(self.norm))
-        if self.norm not in ("Linf", "L2"):
-            raise ValueError(f"norm: found {self.norm!r}, expected Linf or L2")
+        super().__post_init__()
+        check_number(self, "eps")
+        set_norm(self, "Linf", "L2")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         normal = threat.noise(x, self.seed, "normal")

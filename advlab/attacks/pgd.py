@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from .. import threat
-from .base import Attack, check_eps
+from .base import Attack, check_number, check_whole, set_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +21,12 @@ class _Steps(Attack):
     norm: str = "Linf"
 
     def __post_init__(self):
-        check_eps(self)
+        super().__post_init__()
+        check_number(self, "eps")
         if self.alpha is not None:
-            check_eps(self, "alpha")
-        if not (isinstance(self.steps, Integral) and self.steps >= 1):
-            raise ValueError(f"steps: expected a whole number from 1, found {self.steps!r}")
-        object.__setattr__(self, "norm", threat.parse_norm(self.norm))
-        if self.norm == "L0":
-            raise ValueError("norm: found 'L0', expected Linf, L2 or L1")
+            check_number(self, "alpha")
+        check_whole(self, "steps")
+        set_norm(self, "Linf", "L2", "L1")
 
     def move(self, x_adv: Tensor, gradient: Tensor, x: Tensor, alpha: float) -> Tensor:
         """One step up, back into the ball, back into the box: clip(x + P(x_adv + αs − x)).
@@ -74,10 +71,10 @@ class BIM(_Steps):
         alpha = self.eps / self.steps if self.alpha is None else self.alpha
         out = x.clone()
         alive = torch.arange(len(x), device=x.device)
-        for t in range(self.steps):
+        for t in model.steps(self.steps):
             gradient, _, logits = model.gradient(out[alive], y[alive], first=t == 0)
             if self.variant == "a":
-                going = ~threat.succeeded(logits, y[alive], self.targeted)
+                going = ~model.goal.reached(logits, y[alive])
                 alive, gradient = alive[going], gradient[going]
                 if not len(alive):
                     break
@@ -119,8 +116,7 @@ class PGD(_Steps):
 
     def __post_init__(self):
         super().__post_init__()
-        if not (isinstance(self.restarts, Integral) and self.restarts >= 1):
-            raise ValueError(f"restarts: expected a whole number from 1, found {self.restarts!r}")
+        check_whole(self, "restarts")
         if self.restarts > 1 and not (self.random_start and self.best):
             raise ValueError("restarts: more than 1 needs random_start=True and best=True")
         if self.early_stop and not self.best:
@@ -145,10 +141,10 @@ class PGD(_Steps):
         """T steps from ``x_adv``, the iterates of the images ``alive``; keeps the best."""
         alpha = 2.5 * self.eps / self.steps if self.alpha is None else self.alpha
         x, y = x[alive], y[alive]
-        for t in range(self.steps):
+        for t in model.steps(self.steps):
             gradient, loss, logits = model.gradient(x_adv, y, first=first and t == 0)
             if self.best:
-                fooled = threat.succeeded(logits, y, self.targeted)
+                fooled = model.goal.reached(logits, y)
                 best.offer(alive, x_adv, loss, fooled)
                 if self.early_stop and fooled.any():
                     going = ~fooled
@@ -161,8 +157,8 @@ class PGD(_Steps):
             best.x[alive] = x_adv
             return
         logits = model.logits(x_adv)
-        loss = threat.attack_loss(logits, y, self.targeted)
-        best.offer(alive, x_adv, loss, threat.succeeded(logits, y, self.targeted))
+        loss = model.goal.loss(logits, y)
+        best.offer(alive, x_adv, loss, model.goal.reached(logits, y))
 
 
 class _Best:

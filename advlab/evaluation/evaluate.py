@@ -19,7 +19,15 @@ from tqdm.auto import tqdm
 
 from .. import threat
 from ..backend import Stopwatch
-from ..models.contract import check_device, check_images, check_labels, check_logits, predict_logits
+from ..goals import TARGETED, UNTARGETED, Goal, Targeted
+from ..models.contract import (
+    check_device,
+    check_images,
+    check_labels,
+    check_logits,
+    kept,
+    predict_logits,
+)
 from .report import AttackResult, Report
 
 # Rounding: a perturbation that is over ε by this much still counts as inside. In half precision
@@ -64,7 +72,7 @@ def evaluate(
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise ValueError(f"attacks: two are named {twice!r}; pass a dict to name them")
-    if targets is None and any(getattr(a, "targeted", False) for _, a in named):
+    if targets is None and any(_aim(a).needs_targets for _, a in named):
         raise ValueError("targets: expected the classes wanted, since an attack is targeted")
     logits = predict_logits(model, x)
     check_logits(logits, x, y)
@@ -99,15 +107,26 @@ def _budget(name: str, attack: Callable) -> tuple[str | None, float | None]:
     return norm, eps
 
 
+def _aim(attack: Callable) -> Goal:
+    """What an attack is after: what it says itself, else by its flag ``targeted``."""
+    aim = getattr(attack, "aim", None)
+    if isinstance(aim, Goal):
+        return aim
+    return TARGETED if getattr(attack, "targeted", False) else UNTARGETED
+
+
 def _run(model, name, attack, budget, x, y, correct, targets) -> AttackResult:
     norm, eps = budget
-    targeted = bool(getattr(attack, "targeted", False))
-    goal = targets if targeted else y
-    attacked = (correct & (goal != y)) if targeted else correct
+    aim = _aim(attack)
+    given = targets if aim.needs_targets else y
+    goal = aim.labels(given)
+    attacked = correct & aim.applies(given)
+    if isinstance(aim, Targeted):
+        attacked &= goal != y
     index = attacked.nonzero().squeeze(1)
     natural = x[index]
     with _unchanged(model, name), _count_queries(model) as count, Stopwatch() as watch:
-        x_adv = attack(model, natural.clone(), goal[index].clone()) if len(index) else natural
+        x_adv = attack(model, natural.clone(), given[index].clone()) if len(index) else natural
     if not isinstance(x_adv, Tensor) or x_adv.shape != natural.shape or x_adv.is_complex():
         found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
         raise ValueError(f"{name}: expected real images {tuple(natural.shape)}, found {found}")
@@ -124,7 +143,7 @@ def _run(model, name, attack, budget, x, y, correct, targets) -> AttackResult:
     fooled, right = valid.clone(), torch.ones_like(valid)
     if len(index):
         logits = predict_logits(model, x_adv)
-        fooled &= threat.succeeded(logits, goal[index], targeted)
+        fooled &= aim.reached(logits, goal[index])
         right = logits.argmax(1) == y[index]
     if not valid.all():
         warnings.warn(
@@ -145,7 +164,7 @@ def _run(model, name, attack, budget, x, y, correct, targets) -> AttackResult:
         name=name,
         norm=norm,
         eps=eps,
-        targeted=targeted,
+        targeted=isinstance(aim, Targeted),
         attacked=attacked.cpu(),
         fooled=everywhere(fooled, False),
         right=everywhere(right, correct.cpu()),
@@ -199,18 +218,13 @@ def _unchanged(model: nn.Module, name: str):
     """Whatever an attack does, the model that judges it is the model that was given."""
     before = [tensor.detach().clone() for tensor in _tensors(model)]
     hooks = _hooks(model)
-    modes = [(module, module.training) for module in model.modules()]
-    grads = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    yield
+    with kept(model):
+        yield
     after = _tensors(model)
     if len(after) != len(before) or not all(map(_equal, after, before)):
         raise ValueError(f"{name}: changed the model's weights or buffers; give it a copy")
     if _hooks(model) != hooks:
         raise ValueError(f"{name}: left a hook on the model, or removed one")
-    for module, mode in modes:
-        module.training = mode
-    for parameter, wanted in grads:
-        parameter.requires_grad_(wanted)
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -16,26 +16,40 @@ from ..backend import in_batches
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Inside, the model is in evaluation mode and its parameters take no gradients.
+def kept(model: nn.Module) -> Iterator[None]:
+    """On the way out, every submodule's mode and every parameter's ``requires_grad`` are put back.
 
-    On the way out every submodule's mode and every parameter's ``requires_grad`` are put back.
-    Do not freeze one model in two threads at a time.
+    Not for one model in two threads at a time.
     """
-    check_model(model)
     modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
-    lazy = nn.parameter.UninitializedParameter
-    grads = [(p, p.requires_grad) for p in model.parameters() if not isinstance(p, lazy)]
+    grads = [(p, p.requires_grad) for p in _made(model)]
     try:
-        model.eval()
-        for parameter, _ in grads:
-            parameter.requires_grad_(False)
-        yield model
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
         for parameter, wanted in grads:
             parameter.requires_grad_(wanted)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[nn.Module]:
+    """Inside, the model is in evaluation mode and its parameters take no gradients.
+
+    It is left as it was found, see :func:`kept`.
+    """
+    check_model(model)
+    with kept(model):
+        model.eval()
+        for parameter in _made(model):
+            parameter.requires_grad_(False)
+        yield model
+
+
+def _made(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that exist: a lazy layer makes its own at the first call."""
+    lazy = nn.parameter.UninitializedParameter
+    return [p for p in model.parameters() if not isinstance(p, lazy)]
 
 
 def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -124,7 +138,7 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
     answer = logits.detach()
     if not answer.isfinite().all():
         raise ValueError("model: expected finite logits, found NaN or infinity")
-    if answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < 1e-3 and answer.shape[1] > 1:
+    if answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < 1e-3:
         raise ValueError(
             "model: expected logits, found probabilities (rows that sum to 1); "
             "drop the last softmax: gradients vanish through it, and attacks look weak"
@@ -159,6 +173,11 @@ def predict_logits(model: nn.Module, x: Tensor, *, batch_size: int | None = None
     :raises ValueError: images or answers that break the contract.
     """
     check_images(x)
+    return predict_anywhere(model, x, batch_size=batch_size)
+
+
+def predict_anywhere(model: nn.Module, x: Tensor, *, batch_size: int | None = None) -> Tensor:
+    """As :func:`predict_logits`, for inputs that need not be images: a map may leave the box."""
     check_device(model, x)
     forward = forward_of(model)
 

@@ -20,8 +20,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure as _Figure
 from torch import Tensor
 
-from ..backend import in_batches
-from ..models.contract import check_logits, frozen
+from ..data.files import write_atomically
+from ..models.contract import predict_anywhere
 
 NATURAL = "#0072B2"
 ADVERSARIAL = "#D55E00"
@@ -136,9 +136,7 @@ def save(figure: _Figure, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"path: expected a name that ends in .png, found {str(path)!r}")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(png(figure))
-    part.replace(path)
+    write_atomically(path, png(figure))
     return path
 
 
@@ -188,7 +186,4 @@ def class_name(index: int, classes: Sequence[str] | None) -> str:
 
 def answers(model: torch.nn.Module, x: Tensor) -> Tensor:
     """The model's logits in evaluation mode, without gradients, on the CPU. (N, K)."""
-    with frozen(model), torch.no_grad():
-        logits = in_batches(model, x)
-    check_logits(logits, x)
-    return logits.detach().cpu()
+    return predict_anywhere(model, x).cpu()

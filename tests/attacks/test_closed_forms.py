@@ -9,6 +9,7 @@ import torch
 
 from advlab import threat
 from advlab.attacks import BIM, FGSM, PGD, RFGSM, Noise
+from advlab.goals import TARGETED, UNTARGETED
 
 from .conftest import BinaryLinear, Nothing
 
@@ -31,7 +32,7 @@ def uphill(model, y, targeted=False):
 
 def loss_of(model, x, y, targeted=False):
     with torch.no_grad():
-        return threat.attack_loss(model(x), y, targeted)
+        return (TARGETED if targeted else UNTARGETED).loss(model(x), y)
 
 
 LINF = [

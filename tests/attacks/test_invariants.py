@@ -110,7 +110,7 @@ def assert_does_harm(attack, model, x, y):
 
     def mean_loss(x):
         with torch.no_grad():
-            return threat.attack_loss(model(x), y, attack.targeted).mean().item()
+            return attack.aim.loss(model(x), y).mean().item()
 
     # In L1, noise of the same size: one ball's random point.
     noise = threat.random_in_ball(x, attack.eps, attack.norm, seed=9)

@@ -10,13 +10,15 @@ from torch import nn
 
 from advlab import threat
 from advlab.attacks import BIM, PGD
+from advlab.goals import TARGETED, UNTARGETED
 
 
 def judge(model, x, y, targeted=False):
     """Success and loss of each image."""
     with torch.no_grad():
         logits = model(x)
-    return threat.succeeded(logits, y, targeted), threat.attack_loss(logits, y, targeted)
+    goal = TARGETED if targeted else UNTARGETED
+    return goal.reached(logits, y), goal.loss(logits, y)
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])

@@ -1,0 +1,117 @@
+"""A frozen model in front of one batch, as an attack sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..goals import Goal
+from ..models.contract import check_logits
+
+
+class AttackedModel:
+    """What :meth:`advlab.attacks.Attack.perturb` may ask of the model.
+
+    :ivar goal: what the attacker wants; its labels are the y given to ``perturb``.
+    :ivar stuck: (N,) bool, where the first gradient was exactly zero.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[Tensor], Tensor],
+        x: Tensor,
+        goal: Goal,
+        bar: tqdm | None = None,
+    ):
+        self.forward, self.goal = forward, goal
+        self.stuck = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self._bar = bar
+
+    def part(self, x: Tensor) -> AttackedModel:
+        """The same model in front of some of the images, for an attack made of other attacks."""
+        return AttackedModel(self.forward, x, self.goal)
+
+    def steps(self, count: int) -> Iterator[int]:
+        """0, 1, … count − 1, while the progress bar crosses this batch."""
+        for step in range(count):
+            yield step
+            if self._bar is not None:
+                self._bar.update(len(self.stuck) / count)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(N, K), without gradients."""
+        with torch.no_grad():
+            logits = self.forward(x)
+        check_logits(logits, x)
+        return logits
+
+    def margin(self, x: Tensor, y: Tensor) -> Tensor:
+        """How far each image is beyond the goal, (N,): see :meth:`advlab.goals.Goal.margin`."""
+        return self.goal.margin(self.logits(x), y)
+
+    def reached(self, x: Tensor, y: Tensor) -> Tensor:
+        """Where the attacker has what it wants, (N,) bool: all that a decision attack may see."""
+        return self.goal.reached(self.logits(x), y)
+
+    def gradient(
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        first: bool = False,
+        of: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """∇ₓ of the attacker's loss, the loss (N,), and the logits (N, K), all detached.
+
+        The loss is summed over images: each gets its own gradient, whatever the batch.
+
+        :param first: the attack's first look at its batch: check the answer and the gradient.
+        :param of: the loss, of logits (N, K) and labels (N,), to (N,); by default the goal's.
+        """
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.forward(x)
+            if first:
+                check_logits(logits, x, y)
+            loss = (of or self.goal.loss)(logits, y)
+            gradient = None
+            if loss.requires_grad:
+                (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True)
+        gradient = self._checked(gradient)
+        if first:
+            self.stuck = (gradient.flatten(1) == 0).all(1)
+        return gradient, loss.detach(), logits.detach()
+
+    def jacobian(self, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The gradients of the logits: (N, K) logits, and ∇ₓz (N, M, C, H, W), detached.
+
+        :param classes: (N, M) int64, the logits to differentiate for each image; by default all.
+        """
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.forward(x)
+            check_logits(logits, x)
+            wanted = logits if classes is None else logits.gather(1, classes)
+            rows = []
+            for m in range(wanted.shape[1]):
+                row = None
+                if wanted.requires_grad:
+                    (row,) = torch.autograd.grad(
+                        wanted[:, m].sum(), x, allow_unused=True, retain_graph=True
+                    )
+                rows.append(self._checked(row))
+        return logits.detach(), torch.stack(rows, 1)
+
+    @staticmethod
+    def _checked(gradient: Tensor | None) -> Tensor:
+        if gradient is None:
+            raise ValueError(
+                "model: its logits do not depend on x by any differentiable path "
+                "(detach() or no_grad() inside?); use a black-box attack"
+            )
+        if not gradient.isfinite().all():  # at every step: sign() would make zeros of NaN
+            raise ValueError("model: the gradient of the loss in x is NaN or infinite")
+        return gradient
