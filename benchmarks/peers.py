@@ -1,7 +1,8 @@
 """Times our attacks against ART, Foolbox and torchattacks: python benchmarks/peers.py
 
-One run compares them on the same network (the zoo's mnist-cnn), the same 1,000 test images,
-labels and budget, on two CPU threads. The libraries take turns, three times; the median counts.
+One run compares them on the same network (the zoo's mnist-cnn), the same test images (those that
+the network has right; their number stands in the table), labels and budget, on two CPU threads.
+The libraries take turns, three times; the median counts.
 Each peer is called as its users call it (``default``: all images at once, or the batch size that
 it comes with) and, to be fair to its code, in batches of our size (``batched``).
 Writes results/peers.json and results/peers.md beside this file.
@@ -15,124 +16,42 @@ import json
 import platform
 import statistics
 import warnings
-from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import iter_modules
 
+import contestants
 import torch
-from torch import Tensor, nn
+from contestants import Contest, Run
+from torch import nn
 
-from advlab import attacks, backend, data, threat
+from advlab import backend, data, threat
 from advlab.data.files import write_atomically
 from advlab.models import load_model, predict
 
 RESULTS = Path(__file__).parent / "results"
-EPS, STEPS, ALPHA = 0.3, 40, 2.5 * 0.3 / 40
-EPS2, EPS1 = 2.0, 10.0
-
-Run = Callable[[Tensor, Tensor], Tensor]
 
 
-def foolbox(model: nn.Module, attack, eps: float) -> Run:
-    import foolbox as fb
-
-    wrapped = fb.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return lambda x, y: attack(wrapped, x, y, epsilons=eps)[1]
-
-
-def art(model: nn.Module, name: str, **settings) -> Run:
-    from art.attacks import evasion
-    from art.estimators.classification import PyTorchClassifier
-
-    classifier = PyTorchClassifier(
-        model, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0.0, 1.0)
-    )
-    attack = getattr(evasion, name)(classifier, **settings)
-    return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
-
-
-def contestants(model: nn.Module) -> dict[str, dict[str, Run]]:
-    """For each attack: ours first, then each peer's, as functions of images and labels."""
-    import foolbox as fb
-    import torchattacks as ta
-
-    def ours(attack) -> Run:
-        return lambda x, y: attack(model, x, y)
-
-    def iterated(eps, alpha):
-        return {"eps": eps, "eps_step": alpha, "max_iter": STEPS, "verbose": False}
-
-    step = {"steps": STEPS, "random_start": True}
-    alpha2, alpha1 = 2.5 * EPS2 / STEPS, 2.5 * EPS1 / STEPS
-    pgd = {
-        "Foolbox": foolbox(model, fb.attacks.LinfPGD(abs_stepsize=ALPHA, **step), EPS),
-        "torchattacks": ta.PGD(model, eps=EPS, alpha=ALPHA, steps=STEPS),
-        "ART": art(model, "ProjectedGradientDescent", num_random_init=1, **iterated(EPS, ALPHA)),
-    }
-    return {
-        "FGSM": {
-            "advlab": ours(attacks.FGSM(eps=EPS)),
-            "Foolbox": foolbox(model, fb.attacks.LinfFastGradientAttack(), EPS),
-            "torchattacks": ta.FGSM(model, eps=EPS),
-            "ART": art(model, "FastGradientMethod", eps=EPS),
-        },
-        "RFGSM": {
-            "advlab": ours(attacks.RFGSM(eps=EPS)),
-            "torchattacks": ta.RFGSM(model, eps=EPS, alpha=EPS / 2, steps=1),
-        },
-        "BIM-b": {
-            "advlab": ours(attacks.BIM(eps=EPS, alpha=EPS / 10, steps=10)),
-            "Foolbox": foolbox(
-                model,
-                fb.attacks.LinfBasicIterativeAttack(
-                    abs_stepsize=EPS / 10, steps=10, random_start=False
-                ),
-                EPS,
-            ),
-            "torchattacks": ta.BIM(model, eps=EPS, alpha=EPS / 10, steps=10),
-            "ART": art(
-                model,
-                "BasicIterativeMethod",
-                **(iterated(EPS, EPS / 10) | {"max_iter": 10}),
-            ),
-        },
-        "PGD": {
-            "advlab": ours(attacks.PGD(eps=EPS, steps=STEPS)),
-            "advlab, early_stop": ours(attacks.PGD(eps=EPS, steps=STEPS, early_stop=True)),
-            **pgd,
-        },
-        "PGD L2": {
-            "advlab": ours(attacks.PGD(eps=EPS2, steps=STEPS, norm="L2")),
-            "Foolbox": foolbox(model, fb.attacks.L2PGD(abs_stepsize=alpha2, **step), EPS2),
-            "torchattacks": ta.PGDL2(model, eps=EPS2, alpha=alpha2, steps=STEPS),
-            "ART": art(
-                model,
-                "ProjectedGradientDescent",
-                norm=2,
-                num_random_init=1,
-                **iterated(EPS2, alpha2),
-            ),
-        },
-        "PGD L1": {
-            "advlab": ours(attacks.PGD(eps=EPS1, steps=STEPS, norm="L1")),
-            # ART's L1 projection takes minutes; tests/peers compares its strength.
-            "Foolbox": foolbox(model, fb.attacks.L1PGD(abs_stepsize=alpha1, **step), EPS1),
-        },
-    }
-
-
-NORM = {"PGD L2": "L2", "PGD L1": "L1"}
+def everything(model: nn.Module) -> dict[str, Contest]:
+    """The contests of all files of the folder contestants, by name."""
+    found = {}
+    for family in sorted(module.name for module in iter_modules(contestants.__path__)):
+        found |= import_module(f"contestants.{family}").contests(model)
+    return found
 
 
 def batched(run: Run, size: int) -> Run:
     return lambda x, y: torch.cat([run(*pair) for pair in zip(x.split(size), y.split(size))])
 
 
-def compare(name: str, runs: dict[str, Run], model, x, y, repeats: int) -> list[dict]:
+def compare(name: str, contest: Contest, model, x, y, repeats: int) -> list[dict]:
     """Rows of the table for one attack: seconds are medians over turns taken in order."""
     size = backend.BATCH_SIZE["cpu"]
+    x, truth = x[: contest.images], y[: contest.images]
+    y = (truth + 1) % 10 if contest.targets else truth
     ways = {}
-    for library, run in runs.items():
+    for library, run in contest.runs.items():
         ways[library, "default"] = run
         if not library.startswith("advlab"):
             ways[library, "batched"] = batched(run, size)
@@ -147,21 +66,26 @@ def compare(name: str, runs: dict[str, Run], model, x, y, repeats: int) -> list[
                 found[way] = ways[way](x, y)
             seconds[way].append(watch.seconds)
     rows = []
-    for library in runs:
+    for library in contest.runs:
         times = {w: statistics.median(seconds[library, w]) for lib, w in ways if lib == library}
         fastest = min(times, key=times.get)
         x_adv = found[library, fastest].detach()
-        length = threat.size(x_adv - x, NORM.get(name, "Linf"))
-        wrong = predict(model, x_adv) != y
+        length = threat.size(x_adv - x, contest.norm)
+        answer = predict(model, x_adv)
+        fooled = answer == y if contest.targets else answer != y
+        reached = length[fooled] if fooled.any() else torch.tensor([torch.nan])
         rows.append(
             {
                 "attack": name,
                 "library": library,
                 "seconds": round(times[fastest], 3),
                 "seconds_by_call": {w: round(t, 3) for w, t in times.items()},
-                "success": round(wrong.double().mean().item(), 4),
-                "mean_distortion": round(length.mean().item(), 4),
-                "median_distortion": round(length.median().item(), 4),
+                "success": round(fooled.double().mean().item(), 4),
+                "norm": contest.norm,
+                "mean_distortion": round(reached.mean().item(), 4),
+                "median_distortion": round(reached.median().item(), 4),
+                "images": len(x),
+                "budget": contest.budget,
             }
         )
     alone = [row for row in rows if row["library"] == "advlab, early_stop"]
@@ -222,14 +146,15 @@ def main() -> None:
     model = load_model("mnist-cnn")
     x, y = data.load("mnist5k").test
     count, repeats = (100, 1) if options.quick else (1000, 3)
-    x, y = x[:count], y[:count]
-    everything = contestants(model)
-    unknown = set(options.attack or []) - set(everything)
+    right = predict(model, x) == y
+    x, y = x[right][:count], y[right][:count]
+    contests = everything(model)
+    unknown = set(options.attack or []) - set(contests)
     if unknown:
-        parser.error(f"--attack: found {unknown.pop()!r}, expected one of {', '.join(everything)}")
+        parser.error(f"--attack: found {unknown.pop()!r}, expected one of {', '.join(contests)}")
     rows = []
-    for name in options.attack or everything:
-        found = compare(name, everything[name], model, x, y, repeats)
+    for name in options.attack or contests:
+        found = compare(name, contests[name], model, x, y, repeats)
         rows += found
         for row in found:
             print(

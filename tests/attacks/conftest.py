@@ -28,6 +28,8 @@ GRADIENT_ATTACKS = [
     PGD(eps=0.1, steps=7, early_stop=True),
     PGD(eps=0.1, steps=7, random_start=False, best=False),
 ]
+# Attacks that look for the smallest perturbation: they have a norm and no eps.
+MINIMUM_ATTACKS: list[Attack] = []
 ATTACKS = [Noise(eps=0.1), Noise(eps=1.0, norm="L2"), *GRADIENT_ATTACKS]
 
 
