@@ -66,7 +66,7 @@ def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
         nonlocal channels_last
         if channels_last and x.device.type == "cpu":
             try:
-                return model(_channels_last(x.clone()))
+                return model(_channels_last_copy(x))
             except RuntimeError as error:
                 if "view" not in str(error):
                     raise
@@ -76,10 +76,10 @@ def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def _channels_last_copy(x: Tensor) -> Tensor:
     if x.shape[1] == 1:  # the same memory, but torch needs to be told by the strides
-        return x.squeeze(1).unsqueeze(3).movedim(3, 1)
-    return x.contiguous(memory_format=torch.channels_last)
+        return x.clone().squeeze(1).unsqueeze(3).movedim(3, 1)
+    return x.clone(memory_format=torch.channels_last)
 
 
 def check_model(model: nn.Module) -> None:
