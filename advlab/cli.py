@@ -104,8 +104,8 @@ def _zoo_train(args: argparse.Namespace) -> int:
 
     card = zoo.train(args.name, device=device(args.device))
     print(
-        f"{card.name}: {card.accuracy:.2%} of {card.tested_on:,} test images of {card.data} after "
-        f"{card.epochs} epochs in {card.seconds:.0f} s; written to {zoo.WEIGHTS}"
+        f"{card.name}: {card.accuracy:.2%} of {card.tested_on:,} test {card.unit} of {card.data} "
+        f"after {card.epochs} epochs in {card.seconds:.0f} s; written to {zoo.WEIGHTS}"
     )
     return 0
 

@@ -30,6 +30,7 @@ from .models.contract import (
     device_of,
     predict_logits,
 )
+from .models.segmentation import check_map_logits, check_maps, pixel_accuracy, predict_map_logits
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -124,7 +125,8 @@ def fit(
     draws (dropout): the same seed gives the same weights on the same device. The model's initial
     weights are the caller's. The global random state is left as it was found.
 
-    :param model: maps (N, C, H, W) in [0, 1] to logits (N, K).
+    :param model: maps (N, C, H, W) in [0, 1] to logits (N, K); where the labels are maps of
+        classes (N, H, W), to logits (N, K, H, W).
     :param data: a :class:`~advlab.data.Dataset`, of which the training split is used, or (x, y).
     :param objective: ``objective(model, x, y)``, a scalar; by default :class:`CrossEntropy`.
     :param augment: ``augment(x, generator)``, images of the same shape, in [0, 1].
@@ -199,7 +201,8 @@ def fit(
             shown = {"epoch": epoch + 1, "loss": f"{history.loss[-1]:.4f}"}
             if validation is not None:
                 held_out = (tensor.to(where) for tensor in validation)
-                history.accuracy.append(accuracy(model, *held_out))
+                measure = pixel_accuracy if y.ndim == 3 else accuracy
+                history.accuracy.append(measure(model, *held_out))
                 shown["accuracy"] = f"{history.accuracy[-1]:.2%}"
             bar.set_postfix(shown)
             if checkpoint:
@@ -210,7 +213,8 @@ def fit(
 
 def _check(model, x, y, epochs, batch_size, lr, optimizer, schedule, seed) -> None:
     check_images(x)
-    check_labels(y, x)
+    of_pixels = isinstance(y, Tensor) and y.ndim == 3
+    (check_maps if of_pixels else check_labels)(y, x)
     if not len(x):
         raise ValueError("data: expected at least one image, found none")
     numbers = {"epochs": (epochs, 1), "batch_size": (batch_size, 1), "seed": (seed, 0)}
@@ -223,7 +227,10 @@ def _check(model, x, y, epochs, batch_size, lr, optimizer, schedule, seed) -> No
         raise ValueError(f"optimizer: found {optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: found {schedule!r}, expected one of {', '.join(SCHEDULES)}")
-    check_logits(predict_logits(model, x[:1]), x[:1], y)
+    if of_pixels:
+        check_map_logits(predict_map_logits(model, x[:1]), x[:1], y)
+    else:
+        check_logits(predict_logits(model, x[:1]), x[:1], y)
 
 
 def _finite(loss: Tensor, epoch: int, step: int, lr: float) -> float:

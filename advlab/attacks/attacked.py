@@ -41,11 +41,14 @@ class AttackedModel:
             if self._bar is not None:
                 self._bar.update(len(self.stuck) / count)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """(N, K), without gradients."""
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """(N, K), without gradients.
+
+        :param y: with the labels, it is the attack's first look at its batch: check the answer.
+        """
         with torch.no_grad():
             logits = self.forward(x)
-        check_logits(logits, x)
+        check_logits(logits, x, y, probabilities=y is not None)
         return logits
 
     def margin(self, x: Tensor, y: Tensor) -> Tensor:
@@ -85,25 +88,38 @@ class AttackedModel:
             self.stuck = (gradient.flatten(1) == 0).all(1)
         return gradient, loss.detach(), logits.detach()
 
-    def jacobian(self, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def jacobian(
+        self,
+        x: Tensor,
+        classes: Tensor | None = None,
+        *,
+        of: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """The gradients of the logits: (N, K) logits, and ∇ₓz (N, M, C, H, W), detached.
 
+        One forward pass, and one backward pass for each of the M rows: ask for few rows, and for
+        images that still need them.
+
         :param classes: (N, M) int64, the logits to differentiate for each image; by default all.
+        :param of: what to differentiate in place of logits: of (N, K) logits, to (N, M).
         """
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
             logits = self.forward(x)
-            check_logits(logits, x)
+            check_logits(logits, x, probabilities=False)
             wanted = logits if classes is None else logits.gather(1, classes)
-            rows = []
-            for m in range(wanted.shape[1]):
+            if of is not None:
+                wanted = of(logits)
+            # One sum for each row: the images do not depend on one another.
+            sums = wanted.sum(0).unbind()
+            rows = x.new_empty((len(x), len(sums), *x.shape[1:]))
+            for m, total in enumerate(sums):
                 row = None
-                if wanted.requires_grad:
-                    (row,) = torch.autograd.grad(
-                        wanted[:, m].sum(), x, allow_unused=True, retain_graph=True
-                    )
-                rows.append(self._checked(row))
-        return logits.detach(), torch.stack(rows, 1)
+                if total.requires_grad:
+                    more = m + 1 < len(sums)  # the last pass frees what the passes share
+                    (row,) = torch.autograd.grad(total, x, allow_unused=True, retain_graph=more)
+                rows[:, m] = self._checked(row)
+        return logits.detach(), rows
 
     @staticmethod
     def _checked(gradient: Tensor | None) -> Tensor:

@@ -13,10 +13,15 @@ from .embedded import mnist5k
 from .files import cache_folder, data_folder
 from .folder import folder
 from .pictures import load_image
+from .scenes import CLASSES as SCENE_CLASSES
+from .scenes import PALETTE as SCENE_PALETTE
+from .scenes import scenes, scenes_dataset
 from .vision import cifar10, fashion_mnist, gtsrb, import_torchvision, mnist
 
 __all__ = [
     "NAMES",
+    "SCENE_CLASSES",
+    "SCENE_PALETTE",
     "Dataset",
     "Split",
     "cache_folder",
@@ -25,16 +30,19 @@ __all__ = [
     "is_there",
     "load",
     "load_image",
+    "scenes",
 ]
 
 # What each name holds, and the folder below the root that it is looked for in.
 NAMES = {
     "mnist5k": ("5,000 MNIST digits, installed with advlab, no network needed", None),
+    "scenes": ("1,200 made street scenes, 48 x 96, a class for each pixel, no network", None),
     "mnist": ("70,000 digits, 28 x 28, gray", "MNIST/raw"),
     "fashion-mnist": ("70,000 pictures of clothes, 28 x 28, gray", "FashionMNIST/raw"),
     "cifar10": ("60,000 photographs, 32 x 32, color", "cifar-10-batches-py"),
     "gtsrb": ("39,270 road signs, 32 x 32, color", "gtsrb"),
 }
+_MADE = {"mnist5k": mnist5k, "scenes": scenes_dataset}
 _DOWNLOADED = {"mnist": mnist, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "gtsrb": gtsrb}
 
 
@@ -48,7 +56,8 @@ def load(
 ) -> Dataset:
     """A whole data set as tensors: images (N, C, H, W) float32 in [0, 1], labels (N,) int64.
 
-    ``"mnist5k"`` is there without a network: 4,000 training and 1,000 test images of MNIST.
+    ``"mnist5k"`` is there without a network: 4,000 training and 1,000 test images of MNIST. So
+    is ``"scenes"``, :func:`advlab.data.scenes`: its labels are maps of classes (N, H, W).
     ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` and ``"gtsrb"`` are read from the root, and
     downloaded to it the first time. ``"folder:PATH"`` reads your own images, from
     ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``, or from ``PATH/CLASS/``, of which a fifth is
@@ -81,8 +90,8 @@ def _load(name: str, root: str | os.PathLike | None, size: int | None, seed: int
         raise ValueError(f"data set: found {name!r}, expected one of {known}")
     if size is not None and name != "gtsrb":
         raise ValueError(f"size: is for gtsrb and folder:PATH; the images of {name} have one size")
-    if name == "mnist5k":
-        return mnist5k()
+    if name in _MADE:
+        return _MADE[name]()
     return _DOWNLOADED[name](data_folder(root), **({"size": size} if name == "gtsrb" else {}))
 
 

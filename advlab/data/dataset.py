@@ -13,7 +13,8 @@ from torch import Tensor
 class Split(NamedTuple):
     """Images and their classes; unpacks as ``x, y = data.test``.
 
-    x: (N, C, H, W) float32 in [0, 1]. y: (N,) int64, class numbers from 0.
+    x: (N, C, H, W) float32 in [0, 1]. y: (N,) int64, class numbers from 0; where
+    every pixel has a class, (N, H, W).
     """
 
     x: Tensor

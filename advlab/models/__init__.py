@@ -8,6 +8,7 @@ from .mlp import MLP, LogisticRegression
 from .normalized import Normalized
 from .pretrained import Pretrained, architecture, pretrained, pretrained_names
 from .resnet import ResNet
+from .segmentation import SegmentationNet, class_iou, confusion, pixel_accuracy, predict_maps
 from .zoo import Card, load_model, read_card
 
 __all__ = [
@@ -20,17 +21,22 @@ __all__ = [
     "Normalized",
     "Pretrained",
     "ResNet",
+    "SegmentationNet",
     "accuracy",
     "and_gate",
     "architecture",
+    "class_iou",
+    "confusion",
     "count_parameters",
     "frozen",
     "load_model",
     "nand_gate",
     "not_gate",
     "or_gate",
+    "pixel_accuracy",
     "predict",
     "predict_logits",
+    "predict_maps",
     "pretrained",
     "pretrained_names",
     "read_card",

@@ -121,9 +121,13 @@ def check_labels(y: Tensor, x: Tensor, name: str = "y") -> None:
         raise ValueError(f"{name}: expected class numbers from 0, found {y.min().item()}")
 
 
-def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
+def check_logits(
+    logits: Tensor, x: Tensor, y: Tensor | None = None, *, probabilities: bool = True
+) -> None:
     """What a model answered: (N, K) floating point, finite, and not probabilities.
 
+    :param probabilities: look for them. An attack that asks thousands of times looks once: among so
+        many answers to one image, two logits come to a sum of 1 by chance.
     :raises ValueError: a broken contract, or a label y that is not below K.
     """
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
@@ -138,7 +142,8 @@ def check_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None:
     answer = logits.detach()
     if not answer.isfinite().all():
         raise ValueError("model: expected finite logits, found NaN or infinity")
-    if answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < 1e-3:
+    rounding = max(1e-5, 10 * torch.finfo(answer.dtype).eps)
+    if probabilities and answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < rounding:
         raise ValueError(
             "model: expected logits, found probabilities (rows that sum to 1); "
             "drop the last softmax: gradients vanish through it, and attacks look weak"

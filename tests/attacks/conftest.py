@@ -8,7 +8,29 @@ import pytest
 import torch
 from torch import nn
 
-from advlab.attacks import BIM, FGSM, PGD, RFGSM, Attack, Noise
+from advlab.attacks import (
+    APGD,
+    APGDT,
+    BIM,
+    CWL0,
+    CWL2,
+    EAD,
+    FABT,
+    FGSM,
+    JSMA,
+    MIFGSM,
+    PGD,
+    RFGSM,
+    SPSA,
+    Attack,
+    AutoAttack,
+    Boundary,
+    CWLinf,
+    DeepFool,
+    HopSkipJump,
+    Noise,
+    Square,
+)
 
 # Every attack, small enough to run in every test. Each has eps and norm.
 GRADIENT_ATTACKS = [
@@ -20,6 +42,8 @@ GRADIENT_ATTACKS = [
     BIM(eps=0.1, steps=5, variant="a"),
     BIM(eps=1.0, steps=5, norm="L2"),
     BIM(eps=3.0, steps=5, norm="L1"),
+    MIFGSM(eps=0.1, steps=5),
+    MIFGSM(eps=1.0, steps=5, norm="L2", decay=0.5),
     PGD(eps=0.1, steps=7),
     PGD(eps=1.0, steps=7, norm="L2"),
     PGD(eps=3.0, steps=7, norm="L1"),
@@ -27,10 +51,49 @@ GRADIENT_ATTACKS = [
     PGD(eps=1.0, steps=4, norm="L2", restarts=2, early_stop=True),
     PGD(eps=0.1, steps=7, early_stop=True),
     PGD(eps=0.1, steps=7, random_start=False, best=False),
+    APGD(eps=0.1, steps=10),
+    APGD(eps=1.0, norm="L2", steps=8, restarts=2),
+    APGD(eps=0.1, steps=10, loss="margin"),
 ]
 # Attacks that look for the smallest perturbation: they have a norm and no eps.
-MINIMUM_ATTACKS: list[Attack] = []
-ATTACKS = [Noise(eps=0.1), Noise(eps=1.0, norm="L2"), *GRADIENT_ATTACKS]
+MINIMUM_ATTACKS: list[Attack] = [
+    Boundary(queries=400),
+    HopSkipJump(queries=400, evals=30),
+    HopSkipJump(queries=400, evals=30, norm="Linf"),
+    FABT(norm="Linf", steps=15),
+    FABT(norm="L2", steps=15),
+    FABT(norm="L1", steps=10, restarts=2),
+    DeepFool(),
+    DeepFool(norm="Linf", candidates=2),
+    JSMA(gamma=0.9),
+    JSMA(gamma=0.9, theta=-1),
+    JSMA(gamma=0.9, variant="single"),
+    CWL2(steps=100, searches=7),
+    CWL2(steps=150, searches=7, space="tanh"),
+    CWL0(steps=60),
+    CWLinf(),
+    EAD(steps=60, searches=7),
+]
+# Attacks that see scores alone, with a budget.
+SCORE_ATTACKS = [
+    Square(eps=0.1, queries=40),
+    Square(eps=1.0, norm="L2", queries=40),
+    SPSA(eps=0.1, queries=48, samples=2, lr=0.05),
+]
+# Attacks that are made of others, and cannot be targeted.
+JOINT_ATTACKS = [
+    APGDT(eps=0.1, steps=8, loss="margin"),
+    APGDT(eps=1.0, norm="L2", steps=8, loss="margin"),
+    AutoAttack(eps=0.1, steps=6, queries=30),
+    AutoAttack(eps=1.0, norm="L2", steps=6, queries=30),
+]
+ATTACKS = [
+    Noise(eps=0.1),
+    Noise(eps=1.0, norm="L2"),
+    *GRADIENT_ATTACKS,
+    *SCORE_ATTACKS,
+    *JOINT_ATTACKS,
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -263,3 +263,14 @@ def test_forward_passes_a_models_own_error_on(device):
 
     with pytest.raises(RuntimeError, match="the model's own"):
         contract.forward_of(Returns(broken))(torch.rand(1, 1, 2, 2, device=device))
+
+
+def test_two_logits_that_sum_to_one_nearly_are_no_probabilities():
+    x = torch.zeros(1, 1, 2, 2)
+    contract.check_logits(torch.tensor([[0.2504, 0.7501]]), x)
+    with pytest.raises(ValueError, match="found probabilities"):
+        contract.check_logits(torch.tensor([[0.25, 0.75]]), x)
+    contract.check_logits(torch.tensor([[0.25, 0.75]]), x, probabilities=False)
+    half = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).half()  # a softmax rounds coarsely in half precision
+    with pytest.raises(ValueError, match="found probabilities"):
+        contract.check_logits(half, x)
