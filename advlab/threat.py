@@ -150,7 +150,7 @@ class Streams:
         ]
 
     def draw(self, kind: str, shape: tuple[int, ...], rows: Tensor | None = None) -> Tensor:
-        """The next numbers of each stream. (n, *shape), of the dtype and on the device of x.
+        """The next numbers of each stream, n times the shape, of the dtype and on the device of x.
 
         :param kind: ``"uniform"`` on [0, 1), ``"normal"``, ``"laplace"`` or ``"signs"`` (±1).
         :param rows: (n,) int64, the images to draw for; by default all.

@@ -107,7 +107,7 @@ class APGD(_AutoPGD):
 
     PGD with momentum, x_{k+1} = P(x_k + ¾ (z − x_k) + ¼ (x_k − x_{k−1})), where
     z = P(x_k + η s(∇f(x_k))) is PGD's step, P projects onto the ball and the box and s is the
-    steepest direction of the norm. η starts at 2ε. At each of :func:`checkpoints` it is halved, and
+    steepest direction of the norm. η starts at 2ε. At each of ``checkpoints`` it is halved, and
     the walk goes back to the best point seen, if
 
     1. the loss rose in fewer than ρ of the steps since the last checkpoint, or

@@ -75,7 +75,7 @@ class FABT(Attack):
     Croce & Hein (2020), "Minimally distorted…", Algorithm 1, with the targets of "Reliable
     evaluation…", section 4.2. For a target t let π be the plane on which the linearized logits of t
     and y are equal, δ the way from x_k to π and δ₀ the way from x to π, the smallest in the norm
-    (:func:`project_on_plane`). Then
+    (``project_on_plane``). Then
 
         x_{k+1} = clip((1 − α)(x_k + η δ) + α (x + η δ₀)),  α = min(‖δ‖ / (‖δ‖ + ‖δ₀‖), α_max):
 

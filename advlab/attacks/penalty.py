@@ -50,7 +50,9 @@ class PenaltyAttack(Attack):
         A hair's breadth more than κ is asked for: in a batch of another size the same model rounds
         its logits otherwise, and must come to the same answer.
         """
-        hair = 16 * torch.finfo(logits.dtype).eps * logits.detach().abs().amax(1)
+        kind = torch.finfo(logits.dtype)
+        hair = 16 * kind.eps * logits.detach().abs().amax(1)
+        hair = hair.clamp_min(kind.tiny)  # logits that are all 0 are a tie, no success
         return (self.kappa + hair - model.goal.margin(logits, y)).clamp_min(0)
 
     def gradient(self, model: AttackedModel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ def kept(model: nn.Module) -> Iterator[None]:
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Inside, the model is in evaluation mode and its parameters take no gradients.
 
-    It is left as it was found, see :func:`kept`.
+    On the way out every mode and ``requires_grad`` is put back.
     """
     check_model(model)
     with kept(model):

@@ -42,7 +42,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "ART": theirs,
             },
             norm=norm,
-            images=100,
+            images=40,
             budget=f"about {HOPS[norm]} queries, {STEPS} steps",
         )
 
@@ -56,7 +56,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "Foolbox": foolbox(model, walk, None),
             },
             norm="L2",
-            images=100,
+            images=40,
             budget=f"about {WALKED} queries",
         ),
     }

@@ -27,6 +27,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "torchattacks": ta.APGD(model, eps=eps, norm=norm, steps=STEPS),
             },
             norm=norm,
+            images=256,
             budget=f"eps {eps}, {STEPS} steps",
         )
 
@@ -38,7 +39,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "advlab": ours(model, attacks.APGDT(eps=EPS, steps=STEPS)),
                 "torchattacks": ta.APGDT(model, eps=EPS, steps=STEPS),
             },
-            images=200,
+            images=64,
             budget=f"eps {EPS}, 9 targets, {STEPS} steps each",
         ),
         "FAB-T": Contest(
@@ -47,7 +48,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 # An eps that all are inside, so that it takes one target for each image.
                 "torchattacks": ta.FAB(model, eps=1.0, steps=STEPS, multi_targeted=True),
             },
-            images=200,
+            images=64,
             budget=f"the likeliest other class, {STEPS} steps",
         ),
         "AutoAttack": Contest(
@@ -55,7 +56,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "advlab": ours(model, attacks.AutoAttack(eps=EPS)),
                 "torchattacks": auto(STEPS),
             },
-            images=200,
+            images=48,
             budget=f"eps {EPS}, {STEPS} steps for each gradient attack, 5000 queries",
         ),
     }

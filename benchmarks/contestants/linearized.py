@@ -49,7 +49,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 ),
             },
             norm="L2",
-            images=200,
+            images=128,
             budget="50 steps, 10 classes",
         ),
         "DeepFool Linf": Contest(
@@ -57,7 +57,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "advlab": ours(model, attacks.DeepFool(norm="Linf", **overshoot)),
                 "Foolbox": foolbox(model, fb.attacks.LinfDeepFoolAttack(**overshoot), None),
             },
-            images=200,
+            images=128,
             budget="50 steps, 10 classes",
         ),
         "JSMA": Contest(
@@ -70,7 +70,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "ART": art(model, "SaliencyMapMethod", verbose=False, **pixels),
             },
             norm="L0",
-            images=20,
+            images=10,
             targets=True,
             budget="14.5% of the pixels",
         ),

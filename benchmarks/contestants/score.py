@@ -25,7 +25,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                     model, "SquareAttack", eps=EPS, max_iter=QUERIES, batch_size=128, verbose=False
                 ),
             },
-            images=200,
+            images=128,
             budget=budget,
         ),
         "Square L2": Contest(
@@ -43,7 +43,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 ),
             },
             norm="L2",
-            images=200,
+            images=128,
             budget=budget,
         ),
         "SPSA": Contest(
@@ -51,7 +51,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "advlab": ours(model, spsa),
                 "torchattacks": ta.SPSA(model, eps=EPS, nb_iter=spsa.steps, nb_sample=SAMPLES),
             },
-            images=100,
+            images=50,
             budget=f"{spsa.steps} steps of {SAMPLES} differences",
         ),
     }

@@ -41,7 +41,7 @@ def few_pixels(model, image, target, budget):
     out, used = image.clone(), 0
     while used < budget and model(out).argmax().item() != target:
         s = saliency(jacobian(model, out), target)
-        s[out.flatten() >= 1] = 0
+        s[out.flatten() >= 0.99] = 0
         if s.sum() == 0:
             return out
         out = out.flatten().index_fill(0, s.argmax(), 1.0).view_as(image)
@@ -106,6 +106,16 @@ def saliency(jacobian, target):
             "where the wanted class loses",
         ),
         (
+            "one condition is enough",
+            """
+def saliency(jacobian, target):
+    alpha = jacobian[target]
+    beta = jacobian.sum(0) - alpha
+    return torch.where((alpha < 0) & (beta > 0), 0 * alpha, alpha * beta.abs())
+""",
+            "only where both conditions fail",
+        ),
+        (
             "for darker pixels",
             """
 def saliency(jacobian, target):
@@ -148,11 +158,43 @@ def saliency(jacobian, target):
     ],
     "7.2": [
         (
+            "does not leave out bright pixels",
+            """
+def few_pixels(model, image, target, budget):
+    out = image.clone()
+    for _ in range(budget):
+        if model(out).argmax().item() == target:
+            break
+        s = saliency(jacobian(model, out), target) * (out.flatten() < 1)
+        if s.max() == 0:
+            break
+        out.view(-1)[s.argmax()] = 1.0
+    return out
+""",
+            "without room",
+        ),
+        (
+            "the original where it fails",
+            """
+def few_pixels(model, image, target, budget):
+    out = image.clone()
+    for _ in range(budget):
+        if model(out).argmax().item() == target:
+            return out
+        s = saliency(jacobian(model, out), target) * (out.flatten() < 0.99)
+        if s.max() == 0:
+            return image.clone()
+        out.view(-1)[s.argmax()] = 1.0
+    return out if model(out).argmax().item() == target else image.clone()
+""",
+            "as far as it came",
+        ),
+        (
             "one map for all pixels",
             """
 def few_pixels(model, image, target, budget):
     out = image.clone()
-    s = saliency(jacobian(model, out), target) * (out.flatten() < 1)
+    s = saliency(jacobian(model, out), target) * (out.flatten() < 0.99)
     for i in s.argsort(descending=True)[:budget].tolist():
         if model(out).argmax().item() == target or s[i] == 0:
             break
@@ -167,7 +209,7 @@ def few_pixels(model, image, target, budget):
 def few_pixels(model, image, target, budget):
     out = image.clone()
     for _ in range(budget):
-        s = saliency(jacobian(model, out), target) * (out.flatten() < 1)
+        s = saliency(jacobian(model, out), target) * (out.flatten() < 0.99)
         if s.max() == 0:
             break
         out.view(-1)[s.argmax()] = 1.0
@@ -181,7 +223,7 @@ def few_pixels(model, image, target, budget):
 def few_pixels(model, image, target, budget):
     out = image.clone()
     for _ in range(budget):
-        s = saliency(jacobian(model, out), target) * (out.flatten() < 1)
+        s = saliency(jacobian(model, out), target) * (out.flatten() < 0.99)
         if s.max() == 0:
             break
         out.view(-1)[s.argmax()] = 1.0
@@ -198,7 +240,7 @@ def few_pixels(model, image, target, budget):
     for _ in range(budget):
         if model(image).argmax().item() == target:
             break
-        s = saliency(jacobian(model, image), target) * (image.flatten() < 1)
+        s = saliency(jacobian(model, image), target) * (image.flatten() < 0.99)
         if s.max() == 0:
             break
         image.view(-1)[s.argmax()] = 1.0
@@ -214,7 +256,7 @@ def few_pixels(model, image, target, budget):
     for _ in range(budget):
         if model(out).argmax().item() == target:
             break
-        s = saliency(jacobian(model, out), target) * (out.flatten() < 1)
+        s = saliency(jacobian(model, out), target) * (out.flatten() < 0.99)
         if s.max() == 0:
             break
         i = s.argmax()
@@ -229,12 +271,12 @@ def few_pixels(model, image, target, budget):
 def few_pixels(model, image, target, budget):
     out = image.clone()
     if model(out).argmax().item() != target:
-        s = saliency(jacobian(model, out), target) * (out.flatten() < 1)
+        s = saliency(jacobian(model, out), target) * (out.flatten() < 0.99)
         if s.max() > 0:
             out.view(-1)[s.argmax()] = 1.0
     return out
 """,
-            "stops after one pixel",
+            "stopped after 1 of",
         ),
     ],
     "7.3": [
