@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from .. import threat
 from ..goals import ConfidenceReduction, Goal, Targeted, Untargeted
 from . import losses
 from .base import Attack, check_number, check_whole, set_norm
-from .pgd import _Best
+from .best import Best
 
 
 def checkpoints(steps: int) -> list[int]:
@@ -64,7 +63,7 @@ class _AutoPGD(Attack):
             loss (N,); and whether it succeeds (N,).
         """
         start = (x + threat.random_in_ball(x, self.eps, self.norm, seed)).clamp(0, 1)
-        walk = _Walk.start(x, y, target, start, 2 * self.eps)
+        walk = _Walk(x, y, target, start, 2 * self.eps)
         found, highest = start.clone(), walk.highest.clone()
         fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         turns = checkpoints(self.steps)
@@ -76,7 +75,8 @@ class _AutoPGD(Attack):
             reached = model.goal.reached(logits, walk.y)
             if reached.any():
                 done = walk.index[reached]
-                found[done], highest[done], fooled[done] = walk.now[reached], loss[reached], True
+                found[done], highest[done] = walk.now[reached], walk.loss[reached]
+                fooled[done] = True
                 walk.keep(~reached)
                 if not len(walk.index):
                     return found, highest, fooled
@@ -119,7 +119,9 @@ class APGD(_AutoPGD):
 
     Where we differ from the paper: the start is :func:`advlab.threat.random_in_ball`, not a point
     on the edge of the ball; a checkpoint at step w looks at x_w and puts x_w back, one step before
-    the printed algorithm, as the authors' own program does; with ``eot`` the loss and the answer
+    the printed algorithm, and condition 2 is not asked at the first of them, both as in the
+    authors' own program; the step after a return counts as a rise if it is above the best, in
+    theirs if it is above the point that was left; with ``eot`` the loss and the answer
     are means over all looks, where theirs are those of the last look.
 
     :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
@@ -152,7 +154,7 @@ class APGD(_AutoPGD):
         return {"ce": goal.loss, "dlr": losses.dlr, "margin": goal.margin}[self.loss]
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
-        best = _Best(x)
+        best = Best(x)
         for restart in range(self.restarts):
             alive = (~best.fooled).nonzero().squeeze(1)
             if not len(alive):
@@ -204,8 +206,8 @@ class APGDT(_AutoPGD):
         return partial(ratio, target=target)
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
-        _, _, logits = model.gradient(x, y, first=True)
-        best = _Best(x)
+        _, _, logits = model.gradient(x, y, first=True, of=model.goal.margin)
+        best = Best(x)
         best.fooled = model.goal.reached(logits, y)
         targets = losses.other_classes(logits, y, self.targets)
         for walk in model.steps(targets.shape[1] * self.restarts):
@@ -219,59 +221,34 @@ class APGDT(_AutoPGD):
         return best.x
 
 
-@dataclass
 class _Walk:
-    """Where Algorithm 1 is, a row for each image that still stands."""
+    """Where Algorithm 1 is. Every attribute has a row for each image that still stands."""
 
-    index: Tensor  # of the image
-    x: Tensor
-    y: Tensor
-    target: Tensor
-    now: Tensor  # x_k
-    before: Tensor  # x_{k−1}
-    gradient: Tensor
-    loss: Tensor
-    best: Tensor
-    best_gradient: Tensor
-    highest: Tensor  # the loss of best
-    eta: Tensor
-    rises: Tensor  # since the last checkpoint
-    halved: Tensor  # at the last checkpoint
-    last_highest: Tensor  # at the last checkpoint
-
-    @classmethod
-    def start(cls, x, y, target, start, eta) -> _Walk:
-        lowest = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-        zero = torch.zeros_like(lowest)
-        return cls(
-            index=torch.arange(len(x), device=x.device),
-            x=x,
-            y=y,
-            target=target,
-            now=start,
-            before=start,
-            gradient=start,
-            loss=-lowest,  # the first look is no rise
-            best=start,
-            best_gradient=start,
-            highest=lowest,
-            eta=zero + eta,
-            rises=zero,
-            halved=torch.ones_like(y, dtype=torch.bool),
-            last_highest=lowest,
-        )
+    def __init__(self, x: Tensor, y: Tensor, target: Tensor, start: Tensor, eta: float):
+        zero = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        self.index = torch.arange(len(x), device=x.device)  # of the image
+        self.x, self.y, self.target = x, y, target
+        self.now, self.before = start, start  # x_k, x_{k−1}
+        self.gradient, self.loss = start, zero + torch.inf  # at x_k; the first look is no rise
+        self.best, self.best_gradient = start, start
+        self.highest = zero - torch.inf  # the loss of best
+        self.eta = zero + eta
+        self.rises = zero  # since the last checkpoint
+        self.halved = torch.ones_like(y, dtype=torch.bool)  # at the last checkpoint
+        self.last_highest = self.highest  # at the last checkpoint
 
     def keep(self, rows: Tensor) -> None:
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, getattr(self, field.name)[rows])
+        for name, value in list(vars(self).items()):
+            setattr(self, name, value[rows])
 
     def arrive(self, gradient: Tensor, loss: Tensor) -> None:
         """What was seen at x_k."""
+        loss = loss.to(self.highest.dtype)  # a model may answer in another dtype than the images'
         self.rises = self.rises + (loss > self.loss)
         better = loss > self.highest
         self.best = torch.where(_wide(better, self.best), self.now, self.best)
         self.best_gradient = torch.where(_wide(better, gradient), gradient, self.best_gradient)
-        self.highest = torch.where(better, loss.to(self.highest.dtype), self.highest)
+        self.highest = torch.where(better, loss, self.highest)
         self.gradient, self.loss = gradient, loss
 
     def turn(self, enough: float) -> None:
@@ -280,7 +257,7 @@ class _Walk:
         self.eta = torch.where(back, self.eta / 2, self.eta)
         self.now = torch.where(_wide(back, self.now), self.best, self.now)
         self.gradient = torch.where(_wide(back, self.now), self.best_gradient, self.gradient)
-        self.loss = torch.where(back, self.highest.to(self.loss.dtype), self.loss)
+        self.loss = torch.where(back, self.highest, self.loss)
         self.halved, self.last_highest = back, self.highest
         self.rises = torch.zeros_like(self.rises)
 

@@ -32,8 +32,9 @@ class GradientWarning(UserWarning):
 class AttackInterrupted(KeyboardInterrupt):
     """Ctrl-C came while an attack was at work; the images that were done are not lost.
 
-    Go on with ``attack(model, x[~error.done], y[~error.done])``: an image's result does not depend
-    on the others. Images are done a batch at a time; a smaller ``batch_size`` loses less.
+    Go on with ``attack(model, x[~error.done], y[~error.done])``: up to rounding, an image's result
+    does not depend on the others. Images are done a batch at a time; a smaller ``batch_size``
+    loses less.
 
     :ivar x_adv: (N, C, H, W), the images attacked so far, and the others as they were.
     :ivar done: (N,) bool, which were attacked.

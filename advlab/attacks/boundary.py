@@ -32,7 +32,10 @@ class Boundary(Decisions):
     (p = 0.3).
 
     Every image has its own count of queries. An image that has reached the goal from the start is
-    returned as it is. One for which no start was found is returned as it was.
+    returned as it is. One for which no start was found is returned as it was. Up to three queries
+    are for a last step of a few roundings away from x: what is returned must not lie within a
+    rounding of the boundary. An image's result does not depend on the others up to rounding, which
+    in float32 may turn a single answer, and with it the walk that follows.
 
     Where we differ from the paper: it changes δ and ε by the success over the last steps, δ toward
     one half. Where the boundary bends around x, one half is reached only as δ goes to 0: the walk
@@ -46,7 +49,9 @@ class Boundary(Decisions):
     :param starts: (M, C, H, W) in [0, 1] or None: images to start from, such as training images of
         the wanted class. The nearest to x is tried first. A targeted attack needs them, unless
         noise happens to be of the wanted class. Each one tried is a query.
-    :param tries: how many random images are tried where ``starts`` are none or have not helped.
+    :param tries: how many random images are tried where ``starts`` are none or have not helped:
+        uniform noise in square cells of 1, 2, 4, 8 pixels in turn; after the first four, cells that
+        are black or white in each channel.
     :param seed: of starts and steps.
     :raises ValueError: a hyper-parameter out of its range, or starts of another shape than x.
     """
@@ -85,7 +90,7 @@ class Boundary(Decisions):
                 asked = rows[able]
                 reached = oracle.ask(sideways[able], asked)
                 _follow(delta, asked, reached, SIDEWAYS, RATE * EVERY)
-        return oracle.best
+        return oracle.settle()
 
     @staticmethod
     def _sideways(x: Tensor, at: Tensor, noise: Tensor, delta: Tensor) -> Tensor:

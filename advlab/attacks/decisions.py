@@ -2,6 +2,11 @@
 
 A decision is one bit: has this image reached the goal? HopSkipJump and the boundary attack start
 from an image that has, however far away, and come closer while the answer stays yes.
+
+A model rounds differently in another batch, and at the boundary a rounding can turn an answer. From
+there two walks go apart: an image's result does not depend on the others up to rounding only, which
+in float32 these attacks amplify (distances a few percent apart). For the same reason no image is
+returned from the boundary to the last bit: see :meth:`Oracle.settle`.
 """
 
 from __future__ import annotations
@@ -13,12 +18,17 @@ import torch
 from torch import Tensor
 
 from .. import threat
-from ..backend import BATCH_SIZE
+from ..backend import in_batches
 from ..models.contract import check_images
 from .base import Attack, check_whole
 
 # The random images in which starts are looked for have cells of so many pixels, in turn.
 CELLS = (1, 2, 4, 8)
+# The least distance that is told apart, in roundings of pixels of 1.
+ROUNDINGS = 4
+# Queries that an image keeps back for its last step: away from the boundary, by one such distance,
+# by 4 or by 16.
+KEPT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +67,13 @@ class Oracle:
     :ivar left: (N,) int64, the questions that each image still has.
     :ivar best: (N, C, H, W), the nearest image judged to have reached the goal; x before the first.
     :ivar size: (N,), its distance from x; infinite before the first.
+    :ivar rounding: the least distance that is told apart: below it answers are of rounding errors.
     """
 
     def __init__(self, model, x: Tensor, y: Tensor, norm: str, queries: int):
         self.model, self.x, self.y, self.norm = model, x, y, norm
+        ones = threat.size(torch.ones_like(x[:1]), norm)
+        self.rounding = ROUNDINGS * torch.finfo(x.dtype).eps * ones
         self.best = x.clone()
         self.left = torch.full_like(y, queries - 1)
         logits = model.logits(x, y)
@@ -79,14 +92,40 @@ class Oracle:
         self.best[rows], self.size[rows] = candidates[nearer], size[nearer]
         return reached
 
-    def ask_many(self, candidates: Tensor, row: int) -> Tensor:
-        """The same for many candidates of one image, which are not kept."""
+    def ask_many(self, candidates: Tensor, row: int, batch_size: int | None = None) -> Tensor:
+        """The same for many candidates of one image, which are not kept, a batch at a time."""
         self.left[row] -= len(candidates)
-        return self.model.reached(candidates, self.y[row].expand(len(candidates)))
+        y = self.y[row].expand(len(candidates))
+        return in_batches(self.model.reached, candidates, y, batch_size=batch_size)
 
     def able(self, rows: Tensor) -> Tensor:
-        """Where the images ``rows`` have a question left, (n,) bool."""
-        return self.left[rows] > 0
+        """Where the images ``rows`` have a question left, (n,) bool.
+
+        Once it has something to return, an image keeps some back for :meth:`settle`.
+        """
+        return self.left[rows] > KEPT * self.size[rows].isfinite()
+
+    def settle(self) -> Tensor:
+        """The nearest images, a little away from the boundary, (N, C, H, W).
+
+        A decision says nothing of how safe it is: asked again in another batch, an image within a
+        rounding of the boundary may get another answer. So each goes away from x by what
+        :attr:`rounding` says, and is returned where that has reached the goal too; else farther,
+        while there are questions left.
+        """
+        rows = ((self.size > 0) & self.size.isfinite()).nonzero().squeeze(1)
+        for k in range(KEPT):
+            rows = rows[self.left[rows] > 0]
+            if not len(rows):
+                break
+            part = 1 + 4**k * self.rounding / self.size[rows]
+            delta = part.view(-1, 1, 1, 1) * (self.best[rows] - self.x[rows])
+            candidates = (self.x[rows] + delta).clamp(0, 1)
+            self.left[rows] -= 1
+            reached = self.model.reached(candidates, self.y[rows])
+            self.best[rows[reached]] = candidates[reached]
+            rows = rows[~reached]
+        return self.best
 
     def toward(self, images: Tensor, rows: Tensor, part: Tensor) -> Tensor:
         """The images brought closer to x, to that part of their distance.
@@ -104,13 +143,15 @@ class Oracle:
         """The images brought to the boundary by bisection, as far as the questions go.
 
         :param images: (n, C, H, W), each judged to have reached the goal.
-        :param tolerance: the last interval, as a part of the distance.
+        :param tolerance: the last interval, as a part of the distance; it is not halved below what
+            is told apart.
         :returns: (n, C, H, W), each judged to have reached the goal.
         """
         out = images.clone()
         low, high = self.size.new_zeros(len(rows)), self.size.new_ones(len(rows))
+        least = self.rounding / threat.size(images - self.x[rows], self.norm)
         for _ in range(halvings(tolerance)):
-            going = self.able(rows).nonzero().squeeze(1)
+            going = (self.able(rows) & (high - low > least)).nonzero().squeeze(1)
             if not len(going):
                 break
             middle = (low[going] + high[going]) / 2
@@ -125,11 +166,6 @@ class Oracle:
 def halvings(tolerance: float) -> int:
     """How many bisections bring an interval of length 1 to the tolerance."""
     return max(0, math.ceil(math.log2(1 / tolerance)))
-
-
-def rows_at_once(x: Tensor) -> int:
-    """How many candidates go through the model at once."""
-    return BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"])
 
 
 def _starts(

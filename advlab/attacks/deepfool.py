@@ -21,19 +21,27 @@ class DeepFool(Attack):
     to k would be at distance dₖ = \\|fₖ\\| / ‖wₖ‖₂. One step goes to the nearest of them, l:
     r ← r + d_l w_l / ‖w_l‖₂. The next step starts anew from x + r, until x + (1 + η) r is
     misclassified. In L∞, dₖ = \\|fₖ\\| / ‖wₖ‖₁ and the step is d_l sign w_l.
-    On a linear model the result has the length (1 + η) × margin / ‖w‖.
+    On a linear model the result has the length (1 + η) × margin / ‖w‖, if it stays inside the box
+    and the nearest class is among the candidates.
 
-    The paper takes no notice of the box. Here r ends at its edge; a pixel that is already there
-    has no part in wₖ if it would be pushed out; and what is judged, and returned, is the image
-    clip(x + (1 + η) r) itself.
-    The other difference: the first step goes half of the way. The way to the boundary seems longer
-    from x than it is, and the algorithm never comes back from beyond. A linear model's result
-    stays the same. An image that is wrong already is returned as it is, and so is one for which
-    nothing is found.
+    Where we differ from the paper:
+
+    - It takes no notice of the box. Here r ends at its edge, and a pixel that is already there has
+      no part in wₖ if it would be pushed out.
+    - Its loop judges x + r, and puts in the factor 1 + η at the end. Here the image that is judged
+      is the one that is returned, clip(x + (1 + η) r).
+    - It leaves the model's own answer for x; here y, the label given. An image that is wrong
+      already is returned as it is, and so is one for which nothing is found.
+    - It looks at all classes, and its authors' code at the ten that are highest at x. Here the
+      ``candidates`` are ranked anew at every step.
+    - The first step goes half of the way. On the 97 of 100 digits that the zoo's ``mnist-cnn``
+      reads correctly the mean L2 is then 1.76, and with full steps 1.92 (L∞: 0.126 and 0.140). A
+      linear model's result stays the same, but ``steps=1`` cannot reach it.
 
     :param norm: ``"L2"`` or ``"Linf"``.
     :param steps: at most so many steps, at least 1; rarely more than 4 are taken.
-    :param overshoot: η ≥ 0; with 0 the image may stay on the boundary, which is no success.
+    :param overshoot: η from 0 to below 1: half of the way, overshot by 1, would be all of it. With
+        0 the image may stay on the boundary, which is no success.
     :param candidates: how many other classes are looked at, at least 1: those whose logits are
         highest at the time. Each costs a backward pass.
     :raises ValueError: a hyper-parameter out of its range, or a goal that is not untargeted.
@@ -54,12 +62,18 @@ class DeepFool(Attack):
         set_norm(self, "L2", "Linf")
         check_whole(self, "steps")
         check_number(self, "overshoot")
+        if self.overshoot >= 1:
+            raise ValueError(
+                f"overshoot: expected a number from 0 to below 1, found {self.overshoot!r}"
+            )
         check_whole(self, "candidates")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         out = x.clone()
         _, _, logits = model.gradient(x, y, first=True, of=model.goal.margin)
-        alive = (~model.goal.reached(logits, y)).nonzero().squeeze(1)
+        reached = model.goal.reached(logits, y)
+        model.stuck &= ~reached  # an image that is there already needs no gradient
+        alive = (~reached).nonzero().squeeze(1)
         x, y, share = x[alive], y[alive], 0.5
         r = torch.zeros_like(x)
         for _ in model.steps(self.steps):

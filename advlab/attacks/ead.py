@@ -14,7 +14,7 @@ from .penalty import PenaltyAttack, per_image, squared
 
 @dataclass(frozen=True, kw_only=True)
 class EAD(PenaltyAttack):
-    """The elastic-net attack, EAD. Chen et al. (2018), equations 7 to 9, by FISTA.
+    """The elastic-net attack, EAD. Chen et al. (2018), algorithm 1, by FISTA.
 
     Minimizes c f(x′) + β‖x′ − x‖₁ + ‖x′ − x‖₂² over the box, with the f and the search for c of
     :class:`advlab.attacks.CWL2`. With g(x′) = c f(x′) + ‖x′ − x‖₂², from x₀ = y₀ = x:
@@ -28,9 +28,10 @@ class EAD(PenaltyAttack):
     Of all successful iterates the one of least L1, or of least elastic net β L1 + L2², is returned;
     x where there is none, or where the goal is reached from the start.
 
-    Where we differ from the paper: the iterates judged are the yₖ (clipped to the box), not the
-    xₖ: the look that gives the gradient judges too, one forward pass a step in place of two.
-    Early abort is for each image by itself, as in :class:`advlab.attacks.CWL2`.
+    Where we differ from the paper: yₖ is clipped to the box as well, and judged beside the xₖ (the
+    look that gives its gradient judges it too). An xₖ that could change nothing, being larger than
+    the best after a success in the same descent, is not looked at. Early abort is for each image
+    by itself.
 
     :param beta: β ≥ 0, the weight of L1, and the least change that a step must bring.
     :param rule: ``"L1"`` or ``"EN"``, which iterate is the smallest.
@@ -39,7 +40,8 @@ class EAD(PenaltyAttack):
     :param lr: α ≥ 0, the first step size.
     :param searches: descents, each with another c, at least 1.
     :param c: the first c, above 0.
-    :param abort_early: end an image's descent when a tenth of its steps brought no gain.
+    :param abort_early: end an image's descent short of the goal at a step in which c ∇f moves no
+        pixel by more than β: S_β would only lead it back to x.
     :raises ValueError: a hyper-parameter out of its range.
     """
 
@@ -60,19 +62,27 @@ class EAD(PenaltyAttack):
         succeeded = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         rows = torch.arange(len(x), device=x.device)
         state = [rows, x, y, c, x, x]
+
+        def judge(rows: Tensor, x_adv: Tensor, size: Tensor, reached: Tensor) -> None:
+            best.offer(index[rows], x_adv, size, reached)
+            succeeded[rows[reached]] = True
+
         for k in range(self.steps):
             rows, x, y, c, x_k, y_k = state
             gradient, f = self.gradient(model, y_k, y)
             delta = y_k - x
-            l1 = delta.abs().flatten(1).sum(1)
-            net = self.beta * l1 + squared(delta)
             reached = f == 0
-            best.offer(index[rows], y_k, l1 if self.rule == "L1" else net, reached)
-            succeeded[rows[reached]] = True
+            judge(rows, y_k, self.size(delta), reached)
 
             rate = self.lr * math.sqrt(1 - k / self.steps)
             step = rate * (per_image(c, x) * gradient + 2 * delta)
             x_next = (x + shrink(delta - step, self.beta)).clamp(0, 1)
+            size = self.size(x_next - x)
+            seen = (~succeeded[rows] | (size < best.size[index[rows]])).nonzero().squeeze(1)
+            if len(seen):
+                f = self.f(model, model.logits(x_next[seen]), y[seen])
+                judge(rows[seen], x_next[seen], size[seen], f == 0)
+
             y_k = torch.lerp(x_k, x_next, 1 + k / (k + 3)).clamp_(0, 1)
             # lerp rounds: what S left as it was must stay exactly so.
             y_k = torch.where((x_next == x) & (x_k == x), x, y_k)
@@ -85,6 +95,11 @@ class EAD(PenaltyAttack):
                 if len(going) < len(x):
                     state = [s[going] for s in state]
         return succeeded
+
+    def size(self, delta: Tensor) -> Tensor:
+        """What the rule makes small, (N,)."""
+        l1 = delta.abs().flatten(1).sum(1)
+        return l1 if self.rule == "L1" else self.beta * l1 + squared(delta)
 
 
 def shrink(delta: Tensor, beta: float) -> Tensor:

@@ -27,6 +27,9 @@ def project_on_plane(x: Tensor, w: Tensor, need: Tensor, norm: str) -> Tensor:
     :param norm: ``"Linf"``, ``"L2"`` or ``"L1"``: which δ is the smallest.
     """
     w, need = w.flatten(1), need[:, None]
+    # The same plane with a largest |w_i| of 1: the squares of a small gradient would be 0.
+    largest = w.abs().amax(1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
+    w, need = w / largest, (need / largest).clamp(-_far(w), _far(w))
     direction = w.sign() * need.sign()
     room = (direction.clamp_min(0) - x.flatten(1)).abs()
     if norm == "L1":
@@ -35,6 +38,11 @@ def project_on_plane(x: Tensor, w: Tensor, need: Tensor, norm: str) -> Tensor:
         speed = w.abs() if norm == "L2" else torch.ones_like(w)
         length = _even(w.abs(), room, need.abs(), speed)
     return (direction * length).view_as(x)
+
+
+def _far(w: Tensor) -> float:
+    """Beyond every corner, and finite: times 0 it is 0."""
+    return torch.finfo(w.dtype).max
 
 
 def _even(weight: Tensor, room: Tensor, need: Tensor, speed: Tensor) -> Tensor:
@@ -50,7 +58,8 @@ def _even(weight: Tensor, room: Tensor, need: Tensor, speed: Tensor) -> Tensor:
         done = (most * speed >= room).to(weight.dtype)
         rest = (slope * (1 - done)).sum(1, keepdim=True)
         reached = (full * done).sum(1, keepdim=True)
-        better = torch.where(rest > 0, (need - reached) / rest, most).clamp_min(most)
+        better = torch.where(rest > 0, (need - reached) / rest, most)
+        better = better.clamp_max(_far(weight)).clamp_min(most)
         if torch.equal(better, most):
             break
         most = better
@@ -130,7 +139,7 @@ class FABT(Attack):
 
     def closest(self, model, x: Tensor, y: Tensor, enough: float = 0.0) -> Tensor:
         """The nearest adversarial images found, each done as soon as its distance is ``enough``."""
-        _, _, logits = model.gradient(x, y, first=True)
+        _, _, logits = model.gradient(x, y, first=True, of=model.goal.margin)
         nearest = _Nearest(x, y, self.norm, model.goal.reached(logits, y))
         targets = other_classes(logits, y, self.targets)
         for number in model.steps(targets.shape[1] * self.restarts):
@@ -178,9 +187,10 @@ class FABT(Attack):
         logits = model.logits(outer)
         low, high = model.margin(inner, y), model.goal.margin(logits, y)
         spare = 100 * torch.finfo(logits.dtype).eps * (logits.abs().amax(1) - low)
+        tiny = torch.finfo(logits.dtype).tiny
         for _ in range(3):
             # A little above 0: what is wrong by less than rounding is right in another batch.
-            part = ((high - 2 * spare) / (high - low).clamp_min(1e-12)).clamp(0, 1).to(inner.dtype)
+            part = ((high - 2 * spare) / (high - low).clamp_min(tiny)).clamp(0, 1).to(inner.dtype)
             trial = torch.lerp(outer, inner, part.view(-1, 1, 1, 1))
             margin = model.margin(trial, y)
             reached = margin > spare

@@ -40,16 +40,22 @@ class JSMA(Attack):
     have room to move, takes the one with the largest −αβ, where
     α = ∂F_t/∂x_p + ∂F_t/∂x_q > 0 and β = Σ_{j≠t} (∂F_j/∂x_p + ∂F_j/∂x_q) < 0,
     and adds θ to both, clipped to [0, 1]; for θ < 0, with α < 0 and β > 0. It ends when the goal
-    is reached, after ⌊n γ / 2⌋ steps for n features, or when no pair is left. A feature within
-    0.01 of the edge has no room. A search that fails returns the image as it was.
+    is reached, after ⌊n γ / 2⌋ steps for n features, or when no pair is left.
 
-    F are the probabilities, as in the paper's definition. They sum up to 1, so β = −α, and the
-    best pair are the two features that raise F_t most. ``outputs="logits"`` takes the logits z in
-    their place, as many programs do: the sum over j ≠ t then also counts classes that are far
-    from winning, and more pixels are needed.
+    The paper writes F, the model's outputs, in its definitions; in its experiments it
+    differentiates the last layer before the softmax. Carlini & Wagner (2017) call the two JSMA-F
+    and JSMA-Z. Our default is JSMA-F, as fewer pixels are needed. Probabilities sum up to 1, so
+    β = −α, and the best pair are the two features that raise F_t most. ``outputs="logits"`` is
+    JSMA-Z: the sum over j ≠ t then also counts classes that are far from winning. The same number
+    added to all the logits, another for each image, leaves the probabilities as they are, and so
+    JSMA-F; JSMA-Z it changes. A model that ends in a ``LogSoftmax`` is an example.
 
-    The method is targeted. Where no class is wanted, it goes for the one with the second highest
-    logit at the start, and ends as soon as the goal is reached, whichever class that is.
+    Where we differ from the paper: its search starts with all features, and drops one only when a
+    change has brought it to exactly 0 or 1. Here a feature has room or not: one within 0.01 of the
+    edge that it would move to is out, from the start. Where the paper's search fails it returns
+    what it came to; here the image as it was. The paper is targeted only. Where no class is wanted,
+    we go for the one with the second highest logit at the start, and end as soon as the goal is
+    reached, whichever class that is.
 
     The variant ``"single"`` takes one feature a step, the largest of :func:`saliency_map`, for
     ⌊n γ⌋ steps.
@@ -91,7 +97,9 @@ class JSMA(Attack):
             wanted = logits.scatter(1, y[:, None], -torch.inf).argmax(1)
         choose, size = (best_pair, 2) if self.variant == "pair" else (_best_single, 1)
         out = x.clone()
-        alive = (~model.goal.reached(logits, y)).nonzero().squeeze(1)
+        reached = model.goal.reached(logits, y)
+        model.stuck &= ~reached  # an image that is there already needs no gradient
+        alive = (~reached).nonzero().squeeze(1)
         x_adv = x[alive]
         # One more look than there are changes: the last change is judged too.
         for _ in model.steps(int(x[0].numel() * self.gamma / size + 1e-9) + 1):

@@ -19,10 +19,10 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     :raises ValueError: fewer than 3 classes.
     """
     _check_classes(logits, 3)
-    top = logits.topk(3, dim=1).values
-    # The largest logit but that of y is the first or the second of all.
+    top, order = logits.topk(3, dim=1)
+    # The largest logit but that of y is the first or the second of all, in this order of equals.
     own = _of(logits, y)
-    other = torch.where(logits.argmax(1) == y, top[:, 1], top[:, 0])
+    other = torch.where(order[:, 0] == y, top[:, 1], top[:, 0])
     return (other - own) / (top[:, 0] - top[:, 2] + _TINY)
 
 

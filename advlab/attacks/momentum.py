@@ -21,6 +21,9 @@ class MIFGSM(_Steps):
     The L1 norm is taken of each image's gradient; a gradient of zero adds nothing to g.
     With ``norm="L2"`` the step is α g / ‖g‖₂ (the paper's section 3.3).
 
+    With μ > 1 old gradients count more than new ones, and g grows without end. It is then kept as
+    g / μᵗ, which points the same way and stays finite.
+
     With μ = 0 it is BIM. With momentum the path turns less: what it finds is less fitted to this
     one model, and fools other models more often.
 
@@ -47,9 +50,12 @@ class MIFGSM(_Steps):
         alpha = self.eps / self.steps if self.alpha is None else self.alpha
         x_adv, momentum = x, torch.zeros_like(x)
         for t in model.steps(self.steps):
-            gradient, _, _ = model.gradient(x_adv, y, first=t == 0)
+            gradient, _, logits = model.gradient(x_adv, y, first=t == 0)
+            if t == 0:  # an image that is there already needs no gradient
+                model.stuck &= ~model.goal.reached(logits, y)
             length = threat.size(gradient, "L1")
             length = length.where(length > 0, 1).view(-1, *[1] * (x.ndim - 1))
-            momentum = self.decay * momentum + gradient / length
+            share = max(self.decay, 1.0) ** -t
+            momentum = min(self.decay, 1.0) * momentum + share * gradient / length
             x_adv = self.move(x_adv, momentum, x, alpha)
         return x_adv

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import threat
 from .base import Attack, check_number, check_whole, set_norm
+from .best import Best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,7 @@ class PGD(_Steps):
             raise ValueError("early_stop: needs best=True, as it returns the iterate that succeeds")
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
-        best = _Best(x)
+        best = Best(x)
         for restart in range(self.restarts):
             alive = (~best.fooled).nonzero().squeeze(1)
             if not len(alive):
@@ -137,7 +138,7 @@ class PGD(_Steps):
             self.walk(model, x, y, start, alive, best, first=restart == 0)
         return best.x
 
-    def walk(self, model, x, y, x_adv, alive, best: _Best, *, first: bool) -> None:
+    def walk(self, model, x, y, x_adv, alive, best: Best, *, first: bool) -> None:
         """T steps from ``x_adv``, the iterates of the images ``alive``; keeps the best."""
         alpha = 2.5 * self.eps / self.steps if self.alpha is None else self.alpha
         x, y = x[alive], y[alive]
@@ -159,19 +160,3 @@ class PGD(_Steps):
         logits = model.logits(x_adv)
         loss = model.goal.loss(logits, y)
         best.offer(alive, x_adv, loss, model.goal.reached(logits, y))
-
-
-class _Best:
-    """The best iterate of each image so far: one that succeeds, else the one of highest loss."""
-
-    def __init__(self, x: Tensor):
-        self.x = x.clone()
-        self.loss = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
-        self.fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-
-    def offer(self, index: Tensor, x: Tensor, loss: Tensor, fooled: Tensor) -> None:
-        had = self.fooled[index]
-        better = (fooled & ~had) | ((fooled == had) & (loss > self.loss[index]))
-        index = index[better]
-        self.x[index], self.loss[index] = x[better], loss[better].to(self.loss.dtype)
-        self.fooled[index] = fooled[better]

@@ -66,7 +66,9 @@ class SPSA(Attack):
         alive = torch.arange(len(x), device=x.device)
         random = threat.Streams(x, self.seed)
         low, high = (x - self.eps).clamp_min(0), (x + self.eps).clamp_max(1)
-        x_adv, mean, square = x, torch.zeros_like(x), torch.zeros_like(x)
+        # Squares of small gradients, and Adam's 1e-8, are 0 in float16.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        x_adv, mean, square = x, torch.zeros_like(x, dtype=wide), torch.zeros_like(x, dtype=wide)
         for t in model.steps(self.steps):
             logits = model.logits(x_adv, y if t == 0 else None)
             going = ~model.goal.reached(logits, y)
@@ -83,7 +85,7 @@ class SPSA(Attack):
             # Both start at 0, which is made up for (Kingma & Ba, 2015).
             step = mean / (1 - 0.9 ** (t + 1))
             step /= (square / (1 - 0.999 ** (t + 1))).sqrt() + 1e-8
-            x_adv = (x_adv + self.lr * step).clamp(low, high)
+            x_adv = (x_adv + self.lr * step).clamp(low, high).to(x.dtype)
         out[alive] = x_adv
         return out
 
@@ -92,12 +94,14 @@ class SPSA(Attack):
     ) -> Tensor:
         """The estimated gradients of the margin, (N, C, H, W), a batch of points at a time.
 
+        Of float32 at least, as of :func:`spsa_gradient`.
+
         :param rows: (N,) int64, which of the streams are these images'.
         """
         points = self.batch_size or BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"])
         block = max(1, min(self.samples, points // 2))
         together = max(1, points // (2 * block))
-        gradient = torch.zeros_like(x)
+        gradient = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
         for part in torch.arange(len(x), device=x.device).split(together):
 
             def margin(z: Tensor, y: Tensor = y[part]) -> Tensor:
@@ -128,10 +132,11 @@ def spsa_gradient(
     :param x: (N, ...).
     :param delta: δ > 0.
     :param signs: (N, n, ...), n directions for each image, of entries ±1.
-    :returns: (N, ...).
+    :returns: (N, ...), of float32 at least: differences over 2δ are soon beyond float16.
     """
+    wide = torch.promote_types(x.dtype, torch.float32)
     step = delta * signs
     values = function(torch.cat([x[:, None] + step, x[:, None] - step], 1))
-    ahead, behind = values.to(x.dtype).chunk(2, 1)
+    ahead, behind = values.to(wide).chunk(2, 1)
     slope = (ahead - behind) / (2 * delta)
     return (slope.view(*slope.shape, *[1] * (x.ndim - 1)) * signs).mean(1)

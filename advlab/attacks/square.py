@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import threat
 from .base import Attack, check_number, check_whole, set_norm
 
-# Of 10,000 iterations, those at which the squares' area is halved (section 3.2 of the paper).
+# Of 10,000 iterations, those at which the squares' area is halved: section 3.2 of the paper, and
+# 500, which the authors' code has too.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 # Steps whose random numbers are drawn at once: a draw is a loop over the images.
 DRAWN = 256
@@ -29,17 +30,21 @@ class Square(Attack):
 
     - ``"Linf"``: starts with vertical stripes, x ± ε with a sign for each column and channel. A
       step sets a square to x ± ε with a sign for each channel (algorithm 2).
-    - ``"L2"``: starts with a 5 × 5 grid of bumps η, scaled to the length ε. A step takes what
-      lies in one window, moves it into another, adds ±η there, and spends what the clipping left
-      of ε (algorithm 3).
+    - ``"L2"``: starts with a grid of bumps η, scaled to the length ε, on tiles whose side is about
+      a fifth of the shorter side. A step empties a window W₂ and adds ±η to what another, W₁,
+      holds, each as a pattern of length 1. The sum is rescaled to the squared length that both
+      windows held, and what the clipping left of ε² (algorithm 3). Of W₂ only the squared length
+      moves to W₁, not the pattern.
 
     The first query is x itself: an image that has what is wanted is returned as it is. The second
     is the start. An image is done, and asks no more, at the first candidate that succeeds.
 
-    Where we differ from the paper: each image has its own squares, whatever the batch; in L∞ a
-    square that would change nothing gets the opposite signs, since asking again tells nothing new
-    (the authors' code draws its signs again); images need not be square: h is at most their
-    shorter side.
+    Where we differ from the paper: the margin is what grows in a targeted attack too, where the
+    paper takes the cross-entropy; p is halved at the step 500 too, as in the authors' code; the
+    default p is AutoAttack's, where the paper has 0.05 in L∞ and 0.1 in L2 on ImageNet; each image
+    has its own squares, whatever the batch; in L∞ a square that would change nothing gets the
+    opposite signs, since asking again tells nothing new (the authors' code draws its signs again);
+    images need not be square: h is at most their shorter side.
 
     :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
     :param norm: ``"Linf"`` or ``"L2"``.
@@ -122,7 +127,7 @@ def squares(x: Tensor, x_adv: Tensor, eps: float, side: int, draw: Tensor) -> Te
 
 
 def bumps(x: Tensor, eps: float, random: threat.Streams, rows: Tensor) -> Tensor:
-    """The start in L2: a grid of bumps, 5 by 5 in a square image, scaled to the length ε."""
+    """The start in L2: a grid of bumps, on tiles of side about h/5, scaled to the length ε."""
     n, channels, height, width = x.shape
     side = max(min(height, width) // 5, 1)
     down, across = height // side, width // side
@@ -138,7 +143,7 @@ def bumps(x: Tensor, eps: float, random: threat.Streams, rows: Tensor) -> Tensor
 
 
 def windows(x: Tensor, x_adv: Tensor, eps: float, side: int, draw: Tensor) -> Tensor:
-    """A step in L2: what one window holds moves to another. ``draw``: (N, 5 + C) uniform."""
+    """A step in L2: one window's squared length moves to another. ``draw``: (N, 5 + C) uniform."""
     to, source = _window(draw[:, :2], side, x), _window(draw[:, 2:4], side, x)
     delta = (x_adv - x).flatten(2)
     unused = (eps**2 - delta.square().sum((1, 2), keepdim=True)).clamp_min(0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .. import threat
-from ..backend import generator
+from ..backend import generator, in_batches
 from ..goals import UNTARGETED
 from ..models.contract import check_device, check_images, forward_of, frozen, predict
 from .attacked import AttackedModel
@@ -47,8 +47,13 @@ class UAP:
       and s the steepest direction of the norm. Shafahi et al. (2020), algorithm 1. Beyond β an
       image is fooled well enough and leaves the step to the others.
 
-    After each epoch the images that v fools are counted. It ends when that is the fraction
-    ``fooling``, and returns the v that fooled most.
+    Before the first epoch and after each, the images that v fools are counted. It ends when that is
+    the fraction ``fooling``, and returns the v that fooled most: a ``start`` that fools enough
+    comes back as it is.
+
+    Learned from 500 digits, at ε = 0.3 in L∞, against the zoo's ``mnist-cnn``: of 500 unseen digits
+    ``"sgd"`` fools 72%; ``"deepfool"`` from 41 to 66%, depending on ``batch_size`` (41% at 1 after
+    4 epochs, 51% at 4, 66% at 64, 51% at 500, after 10).
 
     Where we differ from the papers: images are clipped to the box, as a model would be given them;
     in ``"deepfool"`` the paper takes an image at a time, which is ``batch_size=1`` here; it
@@ -57,12 +62,15 @@ class UAP:
     :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
     :param norm: ``"Linf"`` or ``"L2"``.
     :param method: ``"deepfool"`` or ``"sgd"``.
-    :param fooling: from 0 to 1: the fraction of the images to fool; the paper's 1 − δ.
+    :param fooling: from 0 to 1: the fraction of the images to fool; the paper's 1 − δ, which it has
+        to surpass.
     :param epochs: passes over the images, at most; at least 1.
     :param alpha: α ≥ 0, the step size of ``"sgd"``; ε / 5 by default.
     :param beta: β > 0, the highest loss that counts in ``"sgd"``; log K is the loss of a guess
         among K classes, and β should be above it.
-    :param batch_size: images a step.
+    :param batch_size: images a step. Their steps, or gradients, are summed over parts of the size
+        that suits the device, so that a large batch needs no more memory than a few copies of its
+        images.
     :param seed: of the order of the images.
     :raises ValueError: a hyper-parameter out of its range.
     """
@@ -111,11 +119,13 @@ class UAP:
             raise ValueError(
                 f"start: expected {tuple(x[:1].shape)} as an image, found {tuple(start.shape)}"
             )
+        if start is not None and not start.isfinite().all():
+            raise ValueError("start: expected finite values, found NaN or infinity")
         with torch.inference_mode(False), frozen(model):
             x = x.detach().clone()
             v = torch.zeros_like(x[:1]) if start is None else start.detach().to(x)
             v = self._learn(model, x, threat.project(v, self.eps, self.norm), progress)
-        if self.eps and not v.any():
+        if self.eps and self.fooling and not v.any():
             warnings.warn(
                 "nothing was learned: no step changed any answer of the model. A gradient that is "
                 "exactly zero (a saturated softmax, a defense that masks gradients) is not "
@@ -130,7 +140,8 @@ class UAP:
         step = self.deepfool_step if self.method == "deepfool" else self.sgd_step
 
         def fooled(v: Tensor) -> float:
-            return (predict(model, (x + v).clamp(0, 1)) != answers).double().mean().item()
+            changed = in_batches(lambda x, y: predict(model, (x + v).clamp(0, 1)) != y, x, answers)
+            return changed.double().mean().item()
 
         form = "{l_bar}{bar}| {n:.0f}/{total} images [{elapsed}<{remaining}]{postfix}"
         total = self.epochs * len(x)
@@ -139,6 +150,8 @@ class UAP:
                 answers = predict(model, x)
                 best, most = v, fooled(v)
                 for _ in range(self.epochs):
+                    if most >= self.fooling:
+                        break
                     order = torch.randperm(len(x), generator=random).to(x.device)
                     for rows in order.split(self.batch_size):
                         v = v + step(forward, x[rows], answers[rows], v)
@@ -148,8 +161,6 @@ class UAP:
                     bar.set_postfix(fooling=f"{rate:.0%}")
                     if rate >= most:
                         best, most = v, rate
-                    if rate >= self.fooling:
-                        break
             except KeyboardInterrupt as error:
                 raise UAPInterrupted(v) from error
         return best
@@ -158,13 +169,18 @@ class UAP:
         self, forward: Callable[[Tensor], Tensor], x: Tensor, answers: Tensor, v: Tensor
     ) -> Tensor:
         """The sum of Δvᵢ over the images of the batch that v does not fool, (1, C, H, W)."""
+
+        def fooled(x: Tensor, y: Tensor) -> Tensor:
+            return AttackedModel(forward, x, UNTARGETED).reached(x, y)
+
+        def move(x: Tensor, y: Tensor) -> Tensor:
+            return DeepFool().perturb(AttackedModel(forward, x, UNTARGETED), x, y) - x
+
         x = (x + v).clamp(0, 1)
-        stands = ~AttackedModel(forward, x, UNTARGETED).reached(x, answers)
+        stands = ~in_batches(fooled, x, answers)
         if not stands.any():
             return torch.zeros_like(v)
-        x = x[stands]
-        moved = DeepFool().perturb(AttackedModel(forward, x, UNTARGETED), x, answers[stands])
-        return (moved - x).sum(0, keepdim=True)
+        return in_batches(move, x[stands], answers[stands]).sum(0, keepdim=True)
 
     def sgd_step(
         self, forward: Callable[[Tensor], Tensor], x: Tensor, answers: Tensor, v: Tensor
@@ -174,9 +190,12 @@ class UAP:
         def clipped(logits: Tensor, y: Tensor) -> Tensor:
             return F.cross_entropy(logits, y, reduction="none").clamp_max(self.beta)
 
-        outer = x + v
-        x = outer.clamp(0, 1)
-        gradient, _, _ = AttackedModel(forward, x, UNTARGETED).gradient(x, answers, of=clipped)
-        gradient = gradient * (outer == x)  # a pixel that was clipped does not follow v
+        def slope(x: Tensor, y: Tensor) -> Tensor:
+            outer = x + v
+            x = outer.clamp(0, 1)
+            gradient, _, _ = AttackedModel(forward, x, UNTARGETED).gradient(x, y, of=clipped)
+            return gradient * (outer == x)  # a pixel that was clipped does not follow v
+
+        gradient = in_batches(slope, x, answers)
         alpha = self.eps / 5 if self.alpha is None else self.alpha
         return alpha * threat.step(gradient.sum(0, keepdim=True), self.norm)

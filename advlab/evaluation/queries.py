@@ -29,10 +29,11 @@ class QueryCurve:
     distortion: Tensor
 
     def median(self) -> list[float]:
-        """The median over all attacked images at each budget; infinite where under half fall.
+        """The median over all attacked images at each budget; infinite where half or more stand.
 
         Failures count. A median over successes alone would reward an attack that fails on the
-        difficult images. Of an even number of images it is the larger of the two in the middle.
+        difficult images. Of an even number of images it is the larger of the two in the middle: it
+        is infinite where exactly half of them do not fall.
         """
         middle = self.distortion.shape[1] // 2
         return self.distortion.sort(dim=1).values[:, middle].tolist()
@@ -66,8 +67,8 @@ def query_curve(
     :param epsilons: for an attack with ``eps``: the grid, in rising order, above 0.
     :param targets: for a targeted attack, see :func:`~advlab.evaluation.evaluate`.
     :raises ValueError: no budget, an attack without ``queries`` or ``norm``, a grid that is missing
-        or not wanted or not rising, no image to attack, or an attack that asked for more queries
-        than it was given.
+        or not wanted or not rising, no image to attack, or an attack that on average asked for
+        more queries an image than it was given.
     """
     norm = getattr(attack, "norm", None)
     if not hasattr(attack, "queries") or norm is None:
@@ -112,7 +113,8 @@ def _smaller(found: Tensor | None, model, attack, data, targets: Tensor | None) 
     (result,) = report.attacks
     if result.queries > attack.queries:
         raise ValueError(
-            f"{attack}: allowed {attack.queries} queries an image, asked {result.queries:.1f}"
+            f"{attack}: allowed {attack.queries} queries an image, "
+            f"asked {result.queries:.1f} on average"
         )
     size = result.distortion[result.norm].double()
     if hasattr(attack, "eps"):

@@ -1,4 +1,9 @@
-"""Attacks that minimize size and margin together: C&W in three norms, EAD."""
+"""Attacks that minimize size and margin together: C&W, EAD.
+
+ART's L2 and L0 attacks are not here: their tanh starts so near to the edges of the box that pixels
+of 0 and 1 hardly move, and they fooled none of three digits, in 500 steps of 0.01 and 250 of 0.1.
+Its L∞ attack needs a learning rate of 1 to fool any, and then takes too long.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,9 @@ from torch import nn
 
 from advlab import attacks
 
-from . import Contest, art, foolbox, ours
+from . import Contest, foolbox, ours
 
-STEPS, SEARCHES, LR, C = 200, 6, 0.01, 1e-2
+STEPS, SEARCHES, LR, C = 100, 6, 0.01, 1e-2
 
 
 def contests(model: nn.Module) -> dict[str, Contest]:
@@ -18,7 +23,11 @@ def contests(model: nn.Module) -> dict[str, Contest]:
     same = {"steps": STEPS, "searches": SEARCHES, "lr": LR, "c": C}
     budget = f"{SEARCHES} searches of {STEPS} steps of {LR}, c from {C}"
     theirs = {"binary_search_steps": SEARCHES, "steps": STEPS, "initial_const": C}
+    # Foolbox's early abort looks at the whole batch, and stops too soon.
     patient = theirs | {"abort_early": False}
+
+    def cw(**settings):
+        return foolbox(model, fb.attacks.L2CarliniWagnerAttack(**settings), None)
 
     def ead(**settings):
         return foolbox(model, fb.attacks.EADAttack(decision_rule="L1", **settings), None)
@@ -27,57 +36,23 @@ def contests(model: nn.Module) -> dict[str, Contest]:
         "C&W L2": Contest(
             runs={
                 "advlab": ours(model, attacks.CWL2(**same)),
-                "Foolbox": foolbox(model, fb.attacks.L2CarliniWagnerAttack(**theirs), None),
+                "Foolbox": cw(**theirs),
+                "Foolbox, no early abort": cw(**patient),
                 # No search for c: as many steps in one descent.
                 "torchattacks": ta.CW(model, c=1, steps=STEPS * SEARCHES, lr=LR),
-                "ART": art(
-                    model,
-                    "CarliniL2Method",
-                    binary_search_steps=SEARCHES,
-                    max_iter=STEPS,
-                    learning_rate=LR,
-                    initial_const=C,
-                    batch_size=100,
-                    verbose=False,
-                ),
             },
             norm="L2",
-            images=100,
+            images=10,
             budget=budget,
         ),
         "EAD": Contest(
             runs={
                 "advlab": ours(model, attacks.EAD(**same)),
-                # Foolbox's early abort looks at the whole batch, and stops too soon.
                 "Foolbox": ead(**theirs),
                 "Foolbox, no early abort": ead(**patient),
             },
             norm="L1",
-            images=100,
+            images=10,
             budget=budget,
-        ),
-        "C&W Linf": Contest(
-            runs={
-                "advlab": ours(model, attacks.CWLinf()),
-                "ART": art(model, "CarliniLInfMethod", max_iter=10, batch_size=1, verbose=False),
-            },
-            images=10,
-            budget="each by its own defaults",
-        ),
-        "C&W L0": Contest(
-            runs={
-                "advlab": ours(model, attacks.CWL0(steps=100)),
-                "ART": art(
-                    model,
-                    "CarliniL0Method",
-                    binary_search_steps=5,
-                    max_iter=10,
-                    batch_size=10,
-                    verbose=False,
-                ),
-            },
-            norm="L0",
-            images=10,
-            budget="5 searches; ours of 100 steps, ART's of 10",
         ),
     }

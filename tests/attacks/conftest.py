@@ -68,6 +68,7 @@ MINIMUM_ATTACKS: list[Attack] = [
     JSMA(gamma=0.9),
     JSMA(gamma=0.9, theta=-1),
     JSMA(gamma=0.9, variant="single"),
+    JSMA(gamma=0.9, outputs="logits"),
     CWL2(steps=100, searches=7),
     CWL2(steps=150, searches=7, space="tanh"),
     CWL0(steps=60),

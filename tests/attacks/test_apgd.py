@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 
 from advlab import threat
 from advlab.attacks import APGD, APGDT
-from advlab.attacks.apgd import checkpoints
+from advlab.attacks.apgd import _Walk, checkpoints
+from advlab.attacks.attacked import AttackedModel
 from advlab.attacks.losses import dlr, other_classes, targeted_dlr, targeted_margin
 from advlab.goals import UNTARGETED, SourceTarget
 
@@ -62,6 +64,17 @@ def test_equal_logits_have_a_finite_loss_and_gradient():
         (gradient,) = torch.autograd.grad(loss.sum(), z)
         assert (loss == 0).all()
         assert gradient.isfinite().all()
+
+
+def test_equal_best_logits_still_have_a_direction():
+    """Whichever of the equal logits the sort puts first, y is to fall and another to rise."""
+    for row in ([1.0, 1, 1, 0], [1.0, 1, 0, 0.5], [0.0, 1, 1, 1]):
+        for y in range(4):
+            if row[y] == 1:
+                z = torch.tensor([row], dtype=torch.float64, requires_grad=True)
+                (gradient,) = torch.autograd.grad(dlr(z, torch.tensor([y])).sum(), z)
+                assert gradient[0, y] < 0
+                assert gradient[0].max() > 0
 
 
 def test_other_classes_are_the_likeliest_but_y():
@@ -162,6 +175,60 @@ def test_the_walk_is_algorithm_1(norm, eps, device):
     assert len(set(halvings)) > 1 or max(halvings) < len(checkpoints(40)) - 1
 
 
+def test_either_condition_halves_the_step():
+    x, y = images(4), torch.zeros(4, dtype=torch.int64)
+    walk = _Walk(x, y, y, x, 1.0)
+    walk.rises = torch.tensor([2.0, 3.0, 3.0, 3.0])
+    walk.highest = torch.ones(4, dtype=x.dtype)
+    walk.last_highest = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=x.dtype)
+    walk.halved = torch.tensor([False, False, False, True])
+    walk.turn(2.5)
+    assert walk.eta.tolist() == [0.5, 1, 0.5, 1]
+    assert walk.halved.tolist() == [True, False, True, False]
+    assert (walk.rises == 0).all()
+
+
+class Watched(nn.Module):
+    """Keeps what it was shown."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.shown = model, []
+
+    def forward(self, x):
+        self.shown.append(x.detach().clone())
+        return self.model(x)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_every_walk_starts_elsewhere(norm, device):
+    """Walks of two steps are three looks; APGDT looks at x first."""
+    model = Watched(small_cnn(classes=5).to(device))
+    x = images(3).to(device)
+    y = model.model(x).argmax(1)
+    eps = 1e-6
+    for attack, walks, before in (
+        (APGD(eps=eps, norm=norm, steps=2, restarts=3, seed=5), 3, 0),
+        (APGDT(eps=eps, norm=norm, steps=2, restarts=2, targets=2, seed=5), 4, 1),
+    ):
+        model.shown.clear()
+        attack(model, x, y)
+        assert len(model.shown) == before + 3 * walks
+        for walk, start in enumerate(model.shown[before::3]):
+            expected = (x + threat.random_in_ball(x, eps, norm, 5 + walk)).clamp(0, 1)
+            torch.testing.assert_close(start, expected, rtol=0, atol=1e-15)
+
+
+def test_targeted_apgd_leaves_alone_what_is_wrong_from_the_start(device):
+    model = small_cnn(classes=5).to(device)
+    x = images(10).to(device)
+    y = model(x).argmax(1)
+    y[::2] = (y[::2] + 1) % 5
+    x_adv = APGDT(eps=0.1, steps=3)(model, x, y)
+    assert torch.equal(x_adv[::2], x[::2])
+    assert (x_adv[1::2] != x[1::2]).flatten(1).any(1).all()
+
+
 def standing(device, low=0.0, high=1.0):
     """A linear model so sure of class 1 that no attack of the tests gets it away."""
     model = BinaryLinear((1, 8, 9)).to(device)
@@ -245,8 +312,40 @@ def test_targeted_dlr_sees_where_the_cross_entropy_is_blind(device):
     with pytest.warns(match="exactly zero"):
         blind = left(APGD(eps=0.04, steps=10))
     assert left(APGD(eps=0.04, steps=10, loss="dlr")) < blind - 0.3
-    with pytest.warns(match="exactly zero"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert left(APGDT(eps=0.04, steps=10)) < blind - 0.3
+
+
+class Answering(nn.Module):
+    """A model that works in one dtype and answers in another."""
+
+    def __init__(self, model, inside, outside):
+        super().__init__()
+        self.model, self.inside, self.outside = model, inside, outside
+
+    def forward(self, x):
+        return self.model(x.to(self.inside)).to(self.outside)
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        (torch.float32, torch.float64),
+        (torch.float64, torch.float32),
+        (torch.float32, torch.bfloat16),
+        (torch.float32, torch.float16),
+    ],
+)
+def test_a_model_may_answer_in_another_dtype(given, answer, device):
+    inside = torch.float64 if answer == torch.float64 else torch.float32
+    model = Answering(small_cnn(classes=5, dtype=inside).to(device), inside, answer)
+    x = images(20).to(device, given)
+    y = model(x).argmax(1)
+    for attack in (APGD(eps=0.05, steps=8, restarts=2), APGDT(eps=0.05, steps=8)):
+        x_adv = attack(model, x, y)
+        assert x_adv.dtype == given
+        assert 0 < (model(x_adv).argmax(1) == y).sum() < 20  # some fall and some stand
 
 
 def test_goals(device):
@@ -277,6 +376,17 @@ class Noisy(nn.Module):
     def forward(self, x):
         push = torch.randn(x.shape, dtype=x.dtype).to(x.device) * self.noise
         return self.model(x) + torch.stack([(x * push).flatten(1).sum(1), 0 * x.sum((1, 2, 3))], 1)
+
+
+def test_eot_is_the_mean_of_gradient_loss_and_logits(device):
+    model, x, y = standing(device)
+    attacked = AttackedModel(Noisy(model, 3.0), x, UNTARGETED)
+    torch.manual_seed(0)
+    looks = [attacked.gradient(x, y) for _ in range(4)]
+    torch.manual_seed(0)
+    found = APGD(eot=4).look(attacked, x, y, UNTARGETED.loss, first=False)
+    for mean, each in zip(found, zip(*looks, strict=True), strict=True):
+        torch.testing.assert_close(mean, torch.stack(each).mean(0))
 
 
 def test_eot_averages_the_noise_of_a_randomized_model(device):

@@ -153,6 +153,29 @@ def test_a_randomized_model_is_told_once(device):
         AutoAttack(eps=0.01, steps=2, version="rand")(Random(model), x, y)
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e-3, 1.0, 10.0])
+def test_randomness_is_measured_by_the_logits(scale, device):
+    """A small difference between small logits is one, rounding of large ones is none."""
+    model, x, y = problem(device, n=10)
+
+    class Scaled(nn.Module):
+        def __init__(self, noise, rounding=0.0):
+            super().__init__()
+            self.random, self.rounding = Random(model, noise), rounding
+
+        def forward(self, x):
+            z = self.random(x)
+            return scale * (z + self.rounding * torch.rand(z.shape, dtype=z.dtype).to(z.device))
+
+    torch.manual_seed(0)
+    attack = AutoAttack(eps=0.01, steps=2, queries=3)
+    with pytest.warns(RandomnessWarning):
+        attack(Scaled(0.2), x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attack(Scaled(0.0, rounding=1e-6), x, y)
+
+
 def test_rand_fools_the_mean_of_many_looks(device):
     model, x, y = problem(device, n=30)
     torch.manual_seed(0)

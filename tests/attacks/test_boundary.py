@@ -66,19 +66,49 @@ def test_step_sizes_settle_where_the_wanted_fraction_succeeds():
     assert (value[100:] < 0.5).all()
 
 
-def test_every_tenth_step_asks_about_the_sideways_step_alone():
-    """1 look, 2 starts at most, 10 bisections; then 11 queries for every 10 steps."""
-    shown = []
+@pytest.fixture(scope="module")
+def walk():
+    """A run on a linear boundary, of so many pixels that it is far from its end: of each query from the first step on, (queries, 20 images), the
+    distance as a part of the smallest before it, and whether it was adversarial.
+    """
+    x = torch.full((20, 1, 28, 28), 0.4, dtype=torch.float64)
+    x += 0.001 * torch.arange(20).view(-1, 1, 1, 1)  # streams are keyed by the image
+    start = torch.full((1, 1, 28, 28), 0.4, dtype=torch.float64)
+    start.view(-1)[::2] = 0.9  # the walk never meets the edges of the box
+    nearest = torch.full((20,), torch.inf, dtype=torch.float64)
+    parts, answers = [], []
 
     class Logged(nn.Module):
-        def forward(self, x):
-            shown.extend((x - 0.4).flatten(1).norm(dim=1).tolist())
-            mean = x.flatten(1).mean(1)
+        def forward(self, z):
+            mean = z.flatten(1).mean(1)
+            distance, reached = threat.size(z - x, "L2"), mean > 0.5
+            parts.append(distance / nearest)
+            answers.append(reached)
+            nearest[:] = torch.where(reached, distance.minimum(nearest), nearest)
             return torch.stack([torch.full_like(mean, 10.0), 20 * mean], 1)
 
-    x = torch.full((1, 1, 9, 9), 0.4, dtype=torch.float64)
-    Boundary(queries=400)(Logged(), x, torch.zeros(1, dtype=torch.int64))
-    assert len(shown) == 400
+    labels = torch.zeros(20, dtype=torch.int64)
+    Boundary(queries=2003, starts=start)(Logged(), x, labels)
+    # The first look, the start, 10 bisections; at the end a step away from the boundary.
+    return torch.stack(parts)[12:-1], torch.stack(answers)[12:-1].double()
+
+
+def test_every_tenth_step_asks_about_the_sideways_step_alone(walk):
+    """So 11 queries for every 10 steps, of which the second stays at its distance."""
+    parts, _ = walk
+    sideways = torch.arange(len(parts)) % 11 == 1
+    # At least: the whole step before it may just have come closer.
+    assert (parts[sideways] > 1 - 1e-12).all()
+    assert (parts[~sideways] < 1 - 1e-8).all()
+
+
+def test_as_many_steps_succeed_as_wanted(walk):
+    """0.2 of the whole steps and 0.3 of the sideways ones, once ε and δ have settled."""
+    _, answers = walk
+    sideways = torch.arange(len(answers)) % 11 == 1
+    settled = torch.arange(len(answers)) > 800
+    assert answers[settled & ~sideways].mean().item() == pytest.approx(0.2, abs=0.03)
+    assert answers[settled & sideways].mean().item() == pytest.approx(0.3, abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["delta", "epsilon"])

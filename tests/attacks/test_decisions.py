@@ -250,3 +250,66 @@ def test_starts_are_no_part_of_the_name_or_of_equality():
     starts = torch.rand(3, 1, 2, 2)
     assert str(Boundary(starts=starts)) == "Boundary()"
     assert Boundary(starts=starts) == Boundary()
+
+
+@every_attack
+@pytest.mark.parametrize("seed", range(3))
+def test_float32_images_are_adversarial_when_judged_again(attack, seed, device):
+    """One by one, and in another memory layout: the model then rounds in another way."""
+    model = small_cnn(3, (12, 12), dtype=torch.float32, seed=seed).to(device)
+    x = images(25, 3, (12, 12), torch.float32, seed=seed + 1).to(device)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+        found = dataclasses.replace(attack, queries=1500)(model, x, y)
+        for again in (found, found.contiguous(memory_format=torch.channels_last)):
+            one_by_one = torch.cat([model(image[None]) for image in again])
+            assert (one_by_one.argmax(1) != y).all()
+
+
+class Shell(nn.Module):
+    """Class 1 in a shell of the pixel: from 0.5 on, no farther than ``width``."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+
+    def forward(self, x):
+        pixel = x[:, 0, 0, 0]
+        inside = ((pixel >= 0.5) & (pixel <= 0.5 + self.width)).to(x)
+        return torch.stack([1 - 3 * inside, 3 * inside - 2], 1)
+
+
+@every_attack
+def test_what_comes_back_is_a_few_roundings_from_the_boundary(attack):
+    x = torch.full((1, 1, 1, 1), 0.25, dtype=torch.float32)
+    y = torch.zeros(1, dtype=torch.int64)
+    rounding = torch.finfo(torch.float32).eps
+    found = attack(Shell(1.0), x, y).item()
+    assert 3 * rounding < found - 0.5 < 1e-3
+    # Where nothing farther has reached the goal, the nearest comes back.
+    start = torch.full_like(x, 0.5)
+    counting = Counting(Shell(0.5 * rounding), x)
+    found = dataclasses.replace(attack, starts=start)(counting, x, y)
+    assert found.item() == 0.5
+    assert counting.counts.item() <= attack.queries
+
+
+@every_attack
+def test_starts_are_noise_in_cells_that_grow(attack):
+    """1, 2, 4 and 8 pixels; after the first round black or white."""
+    shown = []
+
+    class Never(nn.Module):
+        def forward(self, x):
+            shown.append(x[0])
+            return torch.tensor([[1.0, -1.0]]).to(x).expand(len(x), 2)
+
+    x = torch.full((1, 2, 16, 24), 0.5, dtype=torch.float64)
+    dataclasses.replace(attack, tries=8)(Never(), x, torch.zeros(1, dtype=torch.int64))
+    assert len(shown) == 1 + 8
+    for k, image in enumerate(shown[1:]):
+        cell = (1, 2, 4, 8, 1, 2, 4, 8)[k]
+        cells = image[:, ::cell, ::cell]
+        assert torch.equal(cells.repeat_interleave(cell, 1).repeat_interleave(cell, 2), image)
+        different = len(cells.unique())
+        assert different == (cells.numel() if k < 4 else 2)

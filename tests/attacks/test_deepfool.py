@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
 from advlab import data, threat
-from advlab.attacks import DeepFool
+from advlab.attacks import DeepFool, GradientWarning
 from advlab.models import load_model
 
 from .conftest import BinaryLinear, Nothing, images, small_cnn
@@ -51,7 +53,55 @@ def assert_exact(attack, device):
     assert torch.equal(model(x_adv).argmax(1), nearest)
 
 
-@pytest.mark.parametrize("overshoot", [0.02, 0.3])
+def by_hand(model, image, label, norm, candidates):
+    """The whole walk of one image, one class at a time."""
+    r, share = torch.zeros_like(image), 0.5
+    for _ in range(50):
+        x = image + r
+        z = model(x[None])[0]
+        ranked = [k for k in z.argsort(descending=True).tolist() if k != label]
+        jacobian = torch.autograd.functional.jacobian(lambda point: model(point[None])[0], x)
+        nearest, way = torch.inf, None
+        for k in ranked[:candidates]:
+            w = jacobian[k] - jacobian[label]
+            w[((x <= 0) & (w < 0)) | ((x >= 1) & (w > 0))] = 0
+            distance = (z[k] - z[label]).abs() / (w.norm() if norm == "L2" else w.abs().sum())
+            if distance < nearest:
+                nearest = distance
+                way = distance * (w / w.norm() if norm == "L2" else w.sign())
+        r, share = (x + share * way).clamp(0, 1) - image, 1
+        x_adv = (image + 1.02 * r).clamp(0, 1)
+        if model(x_adv[None]).argmax(1) != label:
+            return x_adv
+    return image
+
+
+@pytest.mark.parametrize("candidates", [1, 9])
+@pytest.mark.parametrize("norm", ["L2", "Linf"])
+def test_it_is_the_walk_by_hand(norm, candidates):
+    model = small_cnn(3, (4, 3), 10).requires_grad_(False)
+    x = images(16, 3, (4, 3))
+    y = model(x).argmax(1)
+    x_adv = DeepFool(norm=norm, candidates=candidates)(model, x, y)
+    walks = [by_hand(model, *pair, norm, candidates) for pair in zip(x, y)]
+    torch.testing.assert_close(x_adv, torch.stack(walks), rtol=0, atol=1e-9)
+
+
+def test_the_candidates_are_ranked_anew_at_every_step():
+    """One pixel. Half of the way to the first class the second, with the steeper slope, leads."""
+
+    class Score(nn.Module):
+        def forward(self, x):
+            u = x.flatten(1) - 0.2
+            return torch.cat([0 * u, 2 * u - 1, 5 * u - 1.5], 1)
+
+    x = torch.full((1, 1, 1, 1), 0.2, dtype=torch.float64)
+    y = torch.zeros(1, dtype=torch.int64)
+    u = DeepFool(candidates=1)(Score(), x, y).item() - 0.2
+    assert u == pytest.approx(1.02 * 0.3)  # where 5u = 1.5; the first class is at u = 0.5
+
+
+@pytest.mark.parametrize("overshoot", [0.02, 0.3, 0.99])
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
 def test_on_a_linear_model_it_is_the_margin_times_the_overshoot(norm, overshoot, device):
     assert_exact(DeepFool(norm=norm, overshoot=overshoot), device)
@@ -92,7 +142,8 @@ def test_only_the_candidates_with_the_highest_logits_are_gone_to(device):
     assert not nearest.all()  # the nearest class is not always the highest: candidates matter
 
 
-def test_pixels_at_the_edge_of_the_box_leave_the_way_to_the_others(device):
+@pytest.mark.parametrize("norm", ["L2", "Linf"])
+def test_pixels_at_the_edge_of_the_box_leave_the_way_to_the_others(norm, device):
     """Half of the pixels cannot move: the margin is divided by the norm of the others' weights."""
     model = BinaryLinear((1, 6, 7)).to(device)
     x = torch.full((1, 1, 6, 7), 0.5, dtype=torch.float64, device=device)
@@ -102,10 +153,11 @@ def test_pixels_at_the_edge_of_the_box_leave_the_way_to_the_others(device):
         model.b -= model(x)[0, 1] + 0.5
     y = torch.zeros(1, dtype=torch.int64, device=device)
     assert model(x).argmax(1) == 0
-    x_adv = DeepFool()(model, x, y)
+    x_adv = DeepFool(norm=norm)(model, x, y)
     assert model(x_adv).argmax(1) == 1
-    expected = 1.02 * 0.5 / w[..., 3:].norm()
-    torch.testing.assert_close(threat.size(x_adv - x, "L2"), expected[None], rtol=1e-9, atol=0)
+    free = w[..., 3:]
+    expected = 1.02 * 0.5 / (free.norm() if norm == "L2" else free.abs().sum())
+    torch.testing.assert_close(threat.size(x_adv - x, norm), expected[None], rtol=1e-9, atol=0)
     assert torch.equal(x_adv[..., :3], x[..., :3])
 
 
@@ -159,12 +211,27 @@ def test_a_budget_of_one_step_is_kept(device):
     assert not torch.equal(DeepFool(steps=2)(model, x, y), x)
 
 
+def test_no_warning_for_an_image_that_is_there_already(device):
+    class Flat(nn.Module):
+        def forward(self, x):
+            return 0 * x.flatten(1)[:, :2] + torch.tensor([0.0, 5.0], device=x.device)
+
+    x, y = torch.full((2, 1, 2, 2), 0.5, device=device), torch.tensor([0, 0], device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GradientWarning)
+        assert torch.equal(DeepFool()(Flat(), x, y), x)
+    y[1] = 1
+    with pytest.warns(GradientWarning, match="exactly zero for 1 of 2"):
+        assert torch.equal(DeepFool()(Flat(), x, y), x)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"norm": "L1"}, "norm: found 'L1', expected L2 or Linf"),
         ({"steps": 0}, "steps: expected a whole number from 1, found 0"),
         ({"overshoot": -0.1}, "overshoot: expected a finite number, at least 0, found -0.1"),
+        ({"overshoot": 1}, "overshoot: expected a number from 0 to below 1, found 1"),
         ({"candidates": 0}, "candidates: expected a whole number from 1, found 0"),
         ({"targeted": True}, "goal: DeepFool cannot have targeted: it goes to the nearest"),
         ({"goal": "confidence"}, "goal: DeepFool cannot have confidence below 0.5"),

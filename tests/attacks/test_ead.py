@@ -90,7 +90,7 @@ def test_early_abort_changes_nothing_and_saves_looks(cnn, x, y):
         counting = Counting()
         found.append(dataclasses.replace(SMALL, abort_early=abort)(counting, x, y))
         seen.append(counting.seen / len(x))
-    assert seen[0] == 1 + 9 * 60
+    assert 1 + 9 * 60 < seen[0] <= 1 + 2 * 9 * 60  # x_k is looked at where it can matter
     assert seen[1] < 0.7 * seen[0]
     sizes = [threat.size(x_adv - x, "L1") for x_adv in found]
     torch.testing.assert_close(sizes[1], sizes[0], rtol=1e-3, atol=0)

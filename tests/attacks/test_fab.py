@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,42 @@ def test_a_plane_without_direction_moves_nothing(norm):
     assert (project_on_plane(x, w, 0 * need, norm) == 0).all()
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e30])
+def test_the_same_plane_written_in_other_units(norm, scale):
+    """In float32, where the square of the scale is 0 or infinite."""
+    x, w, need = (each.float() for each in planes())
+    expected = project_on_plane(x, w, need, norm)
+    found = project_on_plane(x, scale * w, scale * need, norm)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    # A plane that is beyond every corner, far beyond the largest float32.
+    corner = project_on_plane(x, scale * w, need.sign() * 1e38, norm)
+    if scale < 1:
+        moved = (w * need.view(-1, 1, 1, 1)).sign()
+        torch.testing.assert_close(x + corner, torch.where(moved == 0, x, moved.clamp_min(0)))
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**-76, 2.0**17])  # no digit is lost
+@pytest.mark.parametrize("norm", NORMS)
+def test_small_and_large_logits_are_attacked_alike(norm, scale, device):
+    """In float32. What the cross-entropy cannot see is no reason for a warning."""
+    model = small_cnn(classes=5, dtype=torch.float32).to(device)
+    x = images(10, dtype=torch.float32).to(device)
+    y = model(x).argmax(1)
+
+    class Scaled(nn.Module):
+        def forward(self, x):
+            return scale * model(x)
+
+    attack = FABT(norm=norm, steps=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x_adv = attack(Scaled(), x, y)
+    assert (model(x_adv).argmax(1) != y).all()
+    expected = threat.size(attack(model, x, y) - x, norm)
+    torch.testing.assert_close(threat.size(x_adv - x, norm), expected, rtol=0.01, atol=1e-5)
+
+
 def assert_nearest_on_a_linear_model(attack, device):
     """|z₁ − z₀| over the dual norm of w, where the box is far away."""
     model = BinaryLinear((1, 8, 9)).to(device)
@@ -136,6 +174,19 @@ def test_more_steps_targets_and_restarts_come_nearer(norm, device):
     assert (full < one - 1e-6).any()
     again = sizes(steps=20, restarts=3)
     assert again.mean() <= full.mean() + 1e-6
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_restart_begins_at_half_of_what_was_found(norm):
+    x = images(3) * 0 + 0.5
+    attack, farthest = FABT(norm=norm), threat.size(0 * images(1) + 0.5, norm).item()
+    found = torch.tensor([farthest / 10, farthest / 5, torch.inf], dtype=x.dtype)
+    for enough, expected in ((0.0, [0.05, 0.1, 0.5]), (farthest / 8, [0.05, 0.0625, 0.0625])):
+        size = threat.size(attack.random_start(x, found, enough, 1) - x, norm) / farthest
+        # Where the box is no limit.
+        near = torch.tensor(expected, dtype=x.dtype)
+        torch.testing.assert_close(size[:2], near[:2], rtol=1e-9, atol=0)
+        assert 0 < size[2] <= near[2] * (1 + 1e-9)
 
 
 def test_the_boundary_is_right_before_what_comes_back(device):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from advlab import threat
+from advlab import backend, threat
 from advlab.attacks import HopSkipJump
 from advlab.attacks.attacked import AttackedModel
 from advlab.attacks.decisions import Oracle
@@ -126,3 +126,78 @@ def test_the_schedule_of_the_paper():
 def test_evals_out_of_range_are_refused(evals):
     with pytest.raises(ValueError, match="evals: expected a whole number from 1"):
         HopSkipJump(evals=evals)
+
+
+def test_probes_are_at_a_distance_of_one_part_in_d(linear, monkeypatch):
+    """δ_t = ‖x_t − x‖ / d, with x_t as the bisection left it."""
+    model, x, y, _ = linear
+    lengths = []
+    direction, ask_many = HopSkipJump._direction, Oracle.ask_many
+    points = []
+
+    def spying(self, oracle, streams, row, at, *rest):
+        points.append(at)
+        return direction(self, oracle, streams, row, at, *rest)
+
+    def asked(self, candidates, row, batch_size=None):
+        lengths.append(threat.size(candidates - points[-1], "L2") * 42)
+        lengths[-1] /= threat.size(points[-1][None] - self.x[[row]], "L2")
+        return ask_many(self, candidates, row, batch_size)
+
+    monkeypatch.setattr(HopSkipJump, "_direction", spying)
+    monkeypatch.setattr(Oracle, "ask_many", asked)
+    HopSkipJump(queries=600)(model, x[:5], y[:5])
+    lengths = torch.cat(lengths)
+    assert len(lengths) > 5 * 300
+    assert (lengths <= 1 + 1e-6).all()
+    assert lengths.median().item() == pytest.approx(1)  # some are clipped to the box
+
+
+@pytest.mark.parametrize("norm", ["L2", "Linf"])
+def test_the_nearest_image_that_was_asked_about_is_returned(norm, cnn, x, y, monkeypatch):
+    """A step can end farther from x than the one before, the more so with few probes."""
+    asked = {}
+    ask = Oracle.ask
+
+    def spying(self, candidates, rows):
+        reached = ask(self, candidates, rows)
+        size = threat.size(candidates - self.x[rows], self.norm)
+        for row, length in zip(rows[reached].tolist(), size[reached].tolist(), strict=True):
+            asked.setdefault(row, []).append(length)
+        return reached
+
+    monkeypatch.setattr(Oracle, "ask", spying)
+    found = threat.size(HopSkipJump(queries=300, evals=3, norm=norm)(cnn, x, y) - x, norm)
+    best = [min(asked[i]) for i in range(len(x))]
+    assert found.tolist() == pytest.approx(best, rel=1e-9)
+    assert sum(asked[i][-1] > 1.001 * best[i] for i in range(len(x))) > 0
+
+
+class Limited(nn.Module):
+    """Has no memory for more than 16 images."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.largest = model, 0
+
+    def forward(self, x):
+        self.largest = max(self.largest, len(x))
+        if len(x) > 16:
+            raise torch.OutOfMemoryError("no room")
+        return self.model(x)
+
+
+def test_probes_go_through_in_batches_and_are_the_same(cnn, x, y, monkeypatch):
+    """However large the batch, which depends on the device, and where memory runs out."""
+    whole = HopSkipJump(queries=700)(cnn, x[:5], y[:5])
+    small = Limited(cnn)
+    found = HopSkipJump(queries=700, batch_size=7)(small, x[:5], y[:5])
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-9)
+    assert small.largest == 7
+    monkeypatch.setitem(backend.BATCH_SIZE, x.device.type, 2048)
+    found = HopSkipJump(queries=700)(cnn, x[:5], y[:5])
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-9)
+    full = Limited(cnn)
+    found = HopSkipJump(queries=700)(full, x[:5], y[:5])
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-9)
+    assert full.largest > 16

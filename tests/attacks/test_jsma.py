@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
 from advlab import data, threat
-from advlab.attacks import JSMA, saliency_map
+from advlab.attacks import JSMA, GradientWarning, saliency_map
 from advlab.attacks.jsma import best_pair
 from advlab.models import load_model
 
@@ -182,6 +183,41 @@ def test_without_a_class_wanted_it_goes_for_the_second(cnn, x, y):
     assert same.any()
     assert torch.equal(free[same], towards[same])
     assert (cnn(free).argmax(1) != y).double().mean() > 0.8
+
+
+def test_the_class_that_is_second_at_the_start_stays_the_one_wanted():
+    """Six features, two for each step. The first step raises another class above the second."""
+
+    class Score(nn.Module):
+        def forward(self, x):
+            a, b, c = x.flatten(1).view(-1, 3, 2).sum(2).T
+            return torch.stack([5.5 + 0 * a, 2 + a + 0.9 * b, 1 + 2 * a + 0.9 * c], 1)
+
+    x, y = torch.zeros(1, 1, 1, 6), torch.zeros(1, dtype=torch.int64)
+    # The logits are 5.5, 2, 1; then 5.5, 4, 5; then 5.5, 5.8, 5.
+    assert JSMA(gamma=1)(Score(), x, y).flatten().tolist() == [1, 1, 1, 1, 0, 0]
+
+
+def test_a_number_added_to_all_logits_changes_what_logits_say(cnn, x, y):
+    """LogSoftmax adds another number for each image: the probabilities stay as they are."""
+    same = nn.Sequential(cnn, nn.LogSoftmax(1))
+    for outputs, equal in (("probabilities", True), ("logits", False)):
+        attack = JSMA(gamma=0.9, targeted=True, outputs=outputs)
+        found = attack(cnn, x, (y + 1) % 3), attack(same, x, (y + 1) % 3)
+        assert torch.equal(*found) is equal
+
+
+def test_no_warning_for_an_image_that_is_there_already(device):
+    class Flat(nn.Module):
+        def forward(self, x):
+            return 0 * x.flatten(1)[:, :2] + torch.tensor([0.0, 5.0], device=x.device)
+
+    x, y = torch.full((2, 1, 2, 2), 0.5, device=device), torch.tensor([1, 1], device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GradientWarning)
+        assert torch.equal(JSMA(targeted=True)(Flat(), x, y), x)
+    with pytest.warns(GradientWarning, match="exactly zero for 2 of 2"):
+        assert torch.equal(JSMA()(Flat(), x, y), x)
 
 
 def test_digits(device):

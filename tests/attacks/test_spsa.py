@@ -198,3 +198,44 @@ def test_bad_hyper_parameters_and_labels_are_refused(cnn, x, y):
             SPSA(**{name: value})
     with pytest.raises(ValueError, match="y: expected class numbers below 3"):
         SPSA()(cnn, x, y * 0 + 3)
+
+
+def test_the_points_asked_about_are_at_plus_and_minus_delta_in_every_pixel():
+    shown = []
+
+    class Logged(nn.Module):
+        def forward(self, z):
+            shown.append(z)
+            return torch.stack([2 + 0 * z[:, 0, 0, 0], z[:, 0, 0, 0]], 1)
+
+    x = images(1)
+    SPSA(queries=33, samples=16, delta=0.02)(Logged(), x, torch.zeros(1, dtype=torch.int64))
+    signs = (torch.cat(shown)[1:] - x) / 0.02
+    assert len(signs) == 32
+    torch.testing.assert_close(signs.abs(), torch.ones_like(signs))
+    torch.testing.assert_close(signs[:16], -signs[16:])
+    assert signs[:16].mean().abs() < 0.15
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_takes_the_same_steps(dtype):
+    """In float16 Adam's 1e-8 is 0, and the square of a large slope infinite."""
+
+    class Sum(nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, z):
+            score = self.scale * z.float().flatten(1).sum(1)
+            return torch.stack([-score, score], 1).to(z.dtype) - 1
+
+    x, y = images(3, dtype=dtype), torch.ones(3, dtype=torch.int64)
+    attack = SPSA(eps=0.1, queries=50 * 9, samples=4)
+    assert torch.equal(attack(Sum(0), x, 1 - y), x)
+    found = attack(Sum(50), x, y)
+    assert found.dtype == dtype
+    assert found.isfinite().all()
+    lowest = (x - 0.1).clamp_min(0)
+    moved = (x - found).float().sum((1, 2, 3)) / (x - lowest).float().sum((1, 2, 3))
+    assert (moved > 0.5).all()

@@ -68,7 +68,7 @@ def test_one_query_is_the_image_itself(cnn, x, y):
 
 
 def p_of_the_paper(step, p):
-    """Section 3.2, for 10,000 iterations."""
+    """Section 3.2, for 10,000 iterations; the authors' code has 500 as well."""
     for i in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):
         if step > i:
             p /= 2
@@ -334,3 +334,32 @@ def test_bad_hyper_parameters_and_labels_are_refused(cnn, x, y):
             Square(**change)
     with pytest.raises(ValueError, match="y: expected class numbers below 3"):
         Square()(cnn, x, y * 0 + 3)
+
+
+def test_the_squares_of_a_run_shrink_as_in_the_paper():
+    """Of 2,000 queries, each compared with the best image before it."""
+    model, sides = BinaryLinear((1, 28, 28)), []
+    model.b.data.fill_(1000.0)  # out of reach: it never stops early
+    kept = {"score": torch.inf, "image": None}
+
+    class Logged(nn.Module):
+        def forward(self, z):
+            logits = model(z)
+            if kept["image"] is not None:
+                rows, columns = (z != kept["image"])[0, 0].nonzero().unbind(1)
+                sides.append(int(max(rows.max() - rows.min(), columns.max() - columns.min())) + 1)
+            if looked and logits[0, 1] < kept["score"]:
+                kept.update(score=logits[0, 1].item(), image=z.clone())
+            looked.append(None)
+            return logits
+
+    looked = []
+    x = 0.3 + 0.4 * images(1, size=(28, 28))
+    Square(eps=0.1, queries=2000)(Logged(), x, torch.ones(1, dtype=torch.int64))
+    assert len(sides) == 1998  # after the first look and the start
+    expected = [
+        max(round(math.sqrt(p_of_the_paper(step * 5, 0.8) * 28 * 28)), 1) for step in range(1998)
+    ]
+    assert all(side <= most for side, most in zip(sides, expected, strict=True))
+    for side in set(expected[11:]):  # of steps that are many, some change all of their square
+        assert max(s for s, most in zip(sides, expected, strict=True) if most == side) == side

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from advlab import data, threat
 from advlab.attacks import UAP, GradientWarning, UAPInterrupted
-from advlab.backend import generator
+from advlab.backend import BATCH_SIZE, generator
 from advlab.evaluation import fooling_rate
 from advlab.models import load_model, predict
 
@@ -95,6 +96,50 @@ def test_a_batch_adds_up_its_steps():
     assert 0 < stands.sum() < len(x)
     step = UAP().deepfool_step(model, x, (score > 0).long(), v)
     torch.testing.assert_close(step[0], -1.02 * moved[stands].sum() * w / w.square().sum())
+
+
+def test_a_step_starts_from_the_image_as_the_model_is_given_it():
+    """Three pixels, score x₁ − x₂ + x₃ − 1.8: v pushes the first out of the box, and the second."""
+
+    class Score(nn.Module):
+        def forward(self, x):
+            score = (x.flatten(1) * torch.tensor([1.0, -1, 1], dtype=x.dtype)).sum(1) - 1.8
+            return torch.stack([0 * score, score], 1)
+
+    def row(*pixels):
+        return torch.tensor(pixels, dtype=torch.float64).view(1, 1, 1, 3)
+
+    # clip(x + v) is (1, 0, 0.6): the score is −0.2, and the third pixel alone can raise it.
+    # x + v has the score 0.2: nothing would be left to do.
+    answers = torch.zeros(1, dtype=torch.int64)
+    step = UAP().deepfool_step(Score(), row(1, 0.1, 0.5), answers, row(0.2, -0.3, 0.1))
+    torch.testing.assert_close(step, row(0, 0, 1.02 * 0.2), rtol=0, atol=1e-9)
+
+
+@both_methods
+def test_a_batch_of_any_size_is_looked_at_in_parts(method, monkeypatch):
+    shown, model = [], small_cnn()
+    model.register_forward_pre_hook(lambda _, inputs: shown.append(len(inputs[0])))
+    attack = UAP(eps=0.2, method=method, epochs=2, batch_size=40, fooling=1)
+    whole = attack(model, images(40))
+    assert max(shown) == 40
+    shown.clear()
+    monkeypatch.setitem(BATCH_SIZE, "cpu", 8)
+    torch.testing.assert_close(attack(model, images(40)), whole, rtol=0, atol=1e-9)
+    assert max(shown) == 8
+
+
+@both_methods
+def test_what_fools_enough_is_not_changed(method):
+    model, x = small_cnn(), images(40)
+    attack = UAP(eps=0.2, method=method, epochs=3, batch_size=8, fooling=1)
+    v = attack(model, x)
+    rate = fooling_rate(model, x, v)
+    assert 0 < rate < 1
+    assert torch.equal(dataclasses.replace(attack, fooling=rate)(model, x, start=v), v)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GradientWarning)
+        assert not dataclasses.replace(attack, fooling=0)(model, x).any()
 
 
 def test_an_sgd_step_is_the_gradient_of_the_clipped_loss_in_v():
@@ -223,6 +268,8 @@ def test_bad_input_is_refused(cnn, x):
         UAP()(cnn, x[:0])
     with pytest.raises(ValueError, match=r"start: expected \(1, 1, 6, 7\) as an image, found"):
         UAP()(cnn, x, start=x[:2])
+    with pytest.raises(ValueError, match="start: expected finite values, found NaN or infinity"):
+        UAP()(cnn, x, start=x[:1] * torch.nan)
     with pytest.raises(ValueError, match=r"x: expected values in \[0, 1\]"):
         UAP()(cnn, x * 3)
     with pytest.raises(ValueError, match=r"v: expected \(1, 1, 6, 7\) as an image, found"):

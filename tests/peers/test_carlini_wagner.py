@@ -1,4 +1,4 @@
-"""C&W and EAD at the budget of Foolbox's and ART's: as many succeed, and no larger."""
+"""C&W and EAD at the budget of Foolbox's, or beside other attacks: no larger."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from advlab import threat
-from advlab.attacks import CWL0, CWL2, EAD, CWLinf
+from advlab.attacks import CWL0, CWL2, EAD, JSMA, PGD, CWLinf
 
-from .conftest import art_run, foolbox_run
+from .conftest import foolbox_run
 
 pytestmark = pytest.mark.peers
 STEPS, SEARCHES = 100, 6
@@ -75,27 +75,35 @@ def test_ead_against_foolbox(rule, some):
     mine, other = ((threat.size(a - x, "L1"), threat.size(a - x, "L2")) for a in (ours, theirs))
     if rule == "L1":
         assert mine[0].mean() <= other[0].mean()
-    else:  # what this rule makes small; the iterates that we judge for free cost a little of it
+    else:
         net, peers = ((0.01 * l1 + l2**2).mean() for l1, l2 in (mine, other))
-        assert net <= 1.05 * peers
+        assert net <= peers
 
 
-def test_linf_against_art(some):
-    from art.attacks.evasion import CarliniLInfMethod
+# ART's CarliniL0Method is no yardstick: with 50 steps of 0.1 it fools the network on none of three
+# digits. Its CarliniLInfMethod needs a learning rate of 1 to fool any, and too long for a test.
+
+
+def test_linf_against_foolboxs_deepfool_and_a_search_of_pgds_eps(some):
+    """Smaller on average than DeepFool, and within a tenth of PGD at 29 values of eps."""
+    import foolbox as fb
 
     model, x, y = some
-    x, y = x[::6], y[::6]
-    theirs = art_run(CarliniLInfMethod, model, x, y, max_iter=100, learning_rate=0.1, verbose=False)
+    x, y = x[::3], y[::3]
+    theirs = foolbox_run(fb.attacks.LinfDeepFoolAttack(), None, model, x, y)
     ours = CWLinf()(model, x, y)
     assert_no_larger(model, x, y, ours, theirs, "Linf")
+    least = torch.full_like(y, torch.inf, dtype=x.dtype)
+    for eps in torch.linspace(0.3, 0.02, 29).tolist():
+        least[success(model, PGD(eps=eps, alpha=eps / 8, steps=40)(model, x, y), y)] = eps
+    assert least.isfinite().all()
+    assert threat.size(ours - x, "Linf").mean() <= 1.1 * least.mean()
 
 
-def test_l0_against_art(some):
-    from art.attacks.evasion import CarliniL0Method
-
+def test_l0_changes_fewer_pixels_than_jsma(some):
     model, x, y = some
-    x, y = x[::6], y[::6]
-    settings = {"max_iter": 10, "binary_search_steps": 5, "batch_size": 5, "verbose": False}
-    theirs = art_run(CarliniL0Method, model, x, y, **settings)
-    ours = CWL0(steps=100)(model, x, y)
-    assert_no_larger(model, x, y, ours, theirs, "L0")
+    x, y = x[::3], y[::3]
+    theirs = JSMA(gamma=0.9)(model, x, y)
+    ours = CWL0(steps=50)(model, x, y)
+    assert success(model, theirs, y).all()
+    assert_no_larger(model, x, y, ours, theirs, "L0", factor=0.8)

@@ -40,7 +40,7 @@ def probe_linf(project_linf, seed):
 def verdict_linf(results, seed):
     delta = perturbations(seed)
     untouched(results)
-    found, expected = tensor(results, "projected", like=delta), delta.clamp(-BOX, BOX)
+    found, expected = projection(results, delta), delta.clamp(-BOX, BOX)
     judge_projection(found, delta, expected)
     if matches(found, delta.clamp(0, 1)):
         fail("this clips to [0, 1]", "A perturbation has both signs; its limits are −eps and eps.")
@@ -52,9 +52,10 @@ def verdict_linf(results, seed):
             "The nearest point of the box to a point inside it is that point itself.",
         )
     peak = delta.abs().amax((1, 2, 3), keepdim=True)
-    if matches(found, delta * (BOX / peak.clamp_min(1e-12)).clamp(max=1)):
+    factor = BOX / peak.clamp_min(1e-12)
+    if matches(found, delta * factor.clamp(max=1)) or matches(found, delta * factor):
         fail(
-            "all entries of a perturbation shrink together; that is inside the box but not nearest",
+            "all entries of a perturbation are scaled together: inside the box, but not nearest",
             "Each entry has its own limits. Which entries need to move at all?",
         )
     if matches(found, delta.where(delta.abs() <= BOX, torch.zeros(()))):
@@ -73,7 +74,7 @@ def probe_l2(project_l2, seed):
 def verdict_l2(results, seed):
     delta = perturbations(seed)
     untouched(results)
-    found = tensor(results, "projected", like=delta)
+    found = projection(results, delta)
     length = lengths(delta)
     expected = delta * (RADIUS / length.clamp_min(1e-12)).clamp(max=1)
     judge_projection(found, delta, expected)
@@ -106,6 +107,18 @@ def verdict_l2(results, seed):
         fail("this measures with the sum of the sizes, the L1 norm", "The root of what sum is L2?")
     close(found, expected, "projected", "Compare the length of each image with eps.")
     return "no perturbation is longer than ε, none has turned, and those inside stayed"
+
+
+def projection(results, delta: Tensor) -> Tensor:
+    """What came back; the last perturbation, of zeros, is the one that a division may spoil."""
+    raw = getattr(results.get("projected"), "value", None)
+    if raw is not None and raw.shape == delta.shape and not raw[-1].isfinite().all():
+        fail(
+            f"projected holds {raw[-1][~raw[-1].isfinite()][0]} in image {len(delta) - 1}: "
+            "that perturbation is all zeros",
+            "Is something divided by its size, which is 0?",
+        )
+    return tensor(results, "projected", like=delta)
 
 
 def judge_projection(found: Tensor, delta: Tensor, expected: Tensor) -> None:
@@ -240,10 +253,32 @@ def verdict_pgd(results, seed):
 RUNS = 4
 
 
-def runs(x: Tensor, seed: int) -> Tensor:
+def balanced(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """The problem with a network that answers no class everywhere."""
+    model, x, y = problem(seed)
+    with torch.no_grad():
+        model[-1].bias -= model(x).mean(0)
+    return model, x, y
+
+
+def runs(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
+    """Noisy copies; those of one image are such that success is not the highest loss."""
     draw = torch.Generator().manual_seed(seed + 2)
     noise = torch.rand((RUNS, *x.shape), generator=draw, dtype=x.dtype)
-    return (x + 0.4 * (2 * noise - 1)).clamp(0, 1)
+    candidates = (x + 0.4 * (2 * noise - 1)).clamp(0, 1)
+    pool = torch.rand((1000, *x.shape[1:]), generator=draw, dtype=x.dtype)
+    with torch.no_grad():
+        logits = model(pool)
+    found = []
+    for i, c in enumerate(y[:10].tolist()):
+        loss, read = -logits.log_softmax(1)[:, c], logits.argmax(1) == c
+        hard = loss.where(read, -torch.inf).argmax()  # read as c, but hardly
+        easy = loss.where(~read, torch.inf).argmin()  # misread, but only just
+        found.append(((loss[hard] - loss[easy]).item(), i, hard, easy))
+    _, i, hard, easy = max(found, key=lambda one: one[0])
+    candidates[:, i] = pool[easy]
+    candidates[RUNS // 2, i] = pool[hard]
+    return candidates
 
 
 def losses(model: nn.Module, candidates: Tensor, y: Tensor) -> Tensor:
@@ -252,17 +287,32 @@ def losses(model: nn.Module, candidates: Tensor, y: Tensor) -> Tensor:
 
 
 def probe_best(best_of, seed):
-    model, x, y = problem(seed)
-    candidates = runs(x, seed)
+    model, x, y = balanced(seed)
+    candidates = runs(model, x, y, seed)
     with watch(model=model, candidates=candidates, y=y) as changes:
-        best = best_of(model, candidates, y)
+        try:
+            best = best_of(model, candidates, y)
+        except IndexError as error:
+            return {"index": str(error)}
     return {"best": best, "changes": changes}
 
 
 def verdict_best(results, seed):
-    model, x, y = problem(seed)
+    model, x, y = balanced(seed)
+    if "index" in results:
+        fail(
+            f"an index does not fit: {results['index']}",
+            f"{RUNS} losses an image, {len(y)} images: which of the two are you choosing from, and "
+            "how many numbers should the choice have?",
+        )
     untouched(results)
-    candidates = runs(x, seed)
+    shape = tuple(getattr(getattr(results.get("best"), "value", None), "shape", ()))
+    if shape == (len(y), *x.shape) or shape == (RUNS, *x.shape):
+        fail(
+            f"best has shape {shape}, expected {tuple(x.shape)}: whole runs were picked",
+            "One run for each image: give both indices, that of the run and that of the image.",
+        )
+    candidates = runs(model, x, y, seed)
     every = torch.arange(len(y))
     found, heights = tensor(results, "best", like=x), losses(model, candidates, y)
     expected = candidates[heights.argmax(0), every]
@@ -276,6 +326,14 @@ def verdict_best(results, seed):
             )
     if matches(found, candidates[heights.argmin(0), every]):
         fail("each image keeps its lowest loss", "Which end does the attacker want?")
+    with torch.no_grad():
+        fooled = torch.stack([model(run).argmax(1) != y for run in candidates])
+    success = heights + fooled * (heights.max() + 1)  # any success stands above any failure
+    if matches(found, candidates[success.argmax(0), every]):
+        fail(
+            "where some candidate is misread, those of a higher loss that are not are passed over",
+            "Here the loss alone decides.",
+        )
     if matches(found, candidates.mean(0)):
         fail("the runs are averaged", "The mean of several attacks is none of them.")
     with torch.no_grad():

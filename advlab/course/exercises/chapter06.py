@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from .. import Exercise, close, fail, get, matches, numbers, tensor, untouched, watch
+from ..records import Recorded
 
-OVERSHOOT = 0.02
+OVERSHOOT, FURTHER = 0.02, 0.3
 KAPPA = 1.5
-EPSILONS = [0.0, 0.25, 0.5, 1.0, 2.0, 8.0]
+EPSILONS = [0.5, 8.0, 0.0, 2.0, 0.25, 1.0]  # in no order
 NONE_YET = 1e10
 
 
@@ -47,7 +48,7 @@ def pick(values: Tensor, y: Tensor) -> Tensor:
 
 
 def onto(ahead: Tensor, slope: Tensor, length: Tensor, k: Tensor, power: int = 2) -> Tensor:
-    """The step to the boundary of the classes k: |f| / ‖w‖² w."""
+    """The step to the boundary of the classes k: |g| / ‖w‖² w."""
     rows = torch.arange(len(k))
     size = ahead[rows, k].abs() / length[rows, k] ** power
     return size[:, None] * slope[rows, k]
@@ -57,12 +58,19 @@ def probe_linear(deepfool_linear, seed):
     W, b, x, y = linear_problem(seed)
     with watch(W=W, b=b, x=x, y=y) as changes:
         x_adv = deepfool_linear(W, b, x, y, OVERSHOOT)
-    return {"x_adv": x_adv, "changes": changes}
+        further = deepfool_linear(W, b, x, y, FURTHER)
+    return {"x_adv": x_adv, "further": further, "changes": changes}
 
 
 def verdict_linear(results, seed):
     W, b, x, y = linear_problem(seed)
     untouched(results)
+    returned = get(results, "x_adv")
+    if isinstance(returned, Recorded) and returned.value.isnan().any():
+        fail(
+            "x_adv holds nan",
+            "For k = y the distance is 0/0: put torch.inf in its place before you choose.",
+        )
     found = tensor(results, "x_adv", like=x)
     ahead, slope, length = steps_to(W, b, x, y)
     distance = ahead.abs() / length
@@ -90,17 +98,29 @@ def verdict_linear(results, seed):
         )
     if matches(found, expected.clamp(0, 1)):
         fail("the points are clipped to [0, 1]", "These are not pixels: nothing is to be clipped.")
+    signed = pick(ahead / length, y)
+    if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, signed)):
+        fail(
+            "the step goes to the boundary that is farthest",
+            "All leads gₖ are below 0, so the least of gₖ / ‖w′ₖ‖ is the one farthest from 0: a "
+            "distance is an absolute value.",
+        )
+    largest = pick(ahead.abs() / slope.abs().sum(2).clamp_min(1e-12), y)
+    if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, largest)):
+        fail(
+            "the class is chosen by the distance in L∞",
+            "The nearest boundary in L2: divide by ‖w′‖₂, not by the sum of absolute values.",
+        )
     others = {
         "the step goes to the class with the second largest logit": pick(ahead.abs(), y),
-        "the class is chosen by |f| / ‖w′‖², which is not the distance": pick(distance / length, y),
-        "the step goes to the farthest boundary": pick(-distance, y),
+        "the class is chosen by |g| / ‖w′‖², which is not the distance": pick(distance / length, y),
     }
     for message, k in others.items():
         if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, k)):
             fail(message, "A small lead can be far away where the slope is gentle: divide first.")
     if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, nearest, power=1)):
         fail(
-            "the steps have the length |f|, not the distance |f| / ‖w′‖",
+            "the steps have the length |g|, not the distance |g| / ‖w′‖",
             "How long is w′ itself, before you multiply it?",
         )
     read = (found @ W.T + b).argmax(1)
@@ -109,9 +129,17 @@ def verdict_linear(results, seed):
         found,
         expected,
         "x_adv",
-        f"{wrong} of {len(x)} points are still read as y. Are the slopes those of differences of "
-        "logits?",
+        f"{wrong} of {len(x)} points are still read as y. The slope of gₖ = zₖ − z_y is the "
+        "difference of two rows of W: W[None] - W[y][:, None].",
     )
+    further = tensor(results, "further", like=x)
+    if matches(further, expected):
+        fail(
+            f"with overshoot={FURTHER} the points are those of {OVERSHOOT}",
+            "Use the argument, not its default.",
+        )
+    expected = x + (1 + FURTHER) * step
+    close(further, expected, f"x_adv with overshoot={FURTHER}", "(1 + overshoot) times the step.")
     return f"all {len(x)} points step over their nearest boundary, 2% further than they must"
 
 
@@ -176,6 +204,12 @@ def verdict_loss(results, seed):
         )
     if matches(found, lead(logits.softmax(1), y).clamp_min(-KAPPA)):
         fail("the margin is one of probabilities", "The logits are not to go through a softmax.")
+    filled = logits.scatter(1, y[:, None], 0.0).amax(1)
+    if matches(found, (logits.gather(1, y[:, None]).squeeze(1) - filled).clamp_min(-KAPPA)):
+        fail(
+            "class y is out of the way, but with a 0 in its place",
+            "All other logits may be below 0, and then the 0 is the largest: what is never?",
+        )
     answer = logits.argmax(1)
     if matches(found, lead(logits, answer).clamp_min(-KAPPA)):
         fail("the margin is that of the class that the model names", "It is about y.")
@@ -229,6 +263,12 @@ def verdict_search(results, seed):
     parts = dict(zip(names, returned, strict=True))
     new_c, new_low, new_high = (tensor(parts, name, like=c) for name in names)
     expected_c, expected_low, expected_high = updated(*given)
+    for order, expected in (
+        ("low, high, c", (expected_low, expected_high, expected_c)),
+        ("high, low, c", (expected_high, expected_low, expected_c)),
+    ):
+        if all(map(matches, (new_c, new_low, new_high), expected)):
+            fail(f"the order is {order}", "return c, low, high")
     swapped = updated(c, low, high, ~fooled)
     if matches(new_low, swapped[1]) and matches(new_high, swapped[2]):
         fail(
@@ -239,15 +279,21 @@ def verdict_search(results, seed):
         fail("high moves to low, not to the c that was tried", "Which c did work?")
     close(new_low, expected_low, "low", "It moves up to c where c was too small, and only there.")
     close(new_high, expected_high, "high", "It moves down to c where c worked, and only there.")
-    if matches(new_c, (expected_low + expected_high) / 2):
+    middle = (expected_low + expected_high) / 2
+    if matches(new_c, middle):
         fail(
             f"where no c has worked yet, the next one is {new_c.max().item():.0e}",
             "There is nothing to halve yet: how does c grow until it works for the first time?",
         )
-    if matches(new_c, torch.where(high < NONE_YET, (expected_low + expected_high) / 2, 10 * c)):
+    if matches(new_c, torch.where(high < NONE_YET, middle, 10 * c)):
         fail(
             "c still grows tenfold where it has just worked for the first time",
             "Move the bounds first, and look at the new high.",
+        )
+    if matches(new_c, torch.where(fooled, middle, 10 * c)):
+        fail(
+            "c grows tenfold wherever it has just failed",
+            "c failed, but where high is known, a c that works is, too: halve the range.",
         )
     if matches(new_c, torch.where(expected_high < NONE_YET, (low + high) / 2, 10 * c)):
         fail("the next c is the middle of the old bounds", "Move the bounds first.")
@@ -284,8 +330,13 @@ def probe_curve(robust_curve, seed):
 def verdict_curve(results, seed):
     distances, correct = distance_problem(seed)
     untouched(results)
+    returned = get(results, "accuracies")
+    if isinstance(returned, Recorded):
+        fail("robust_curve is to return a list, not a tensor", "tensor.tolist() makes one.")
     found = numbers(results, "accuracies", len(EPSILONS), "One number for each ε.")
     expected = shares(distances, correct)
+    if matches(found, sorted(expected, reverse=True)):
+        fail("the numbers are in the order of sorted ε", "One for each ε, in the order given.")
     if matches(found, [100 * a for a in expected]):
         fail("these are percentages", "Give shares, from 0 to 1.")
     if matches(found, [len(correct) * a for a in expected]):
@@ -315,7 +366,7 @@ def verdict_curve(results, seed):
             "They still stand. The attack found nothing, at any ε.",
         )
     close(found, expected, "accuracies", "Right from the start, and further away than ε.")
-    return f"from {expected[0]:.0%} at ε = 0 to {expected[-1]:.0%} at ε = {EPSILONS[-1]:g}"
+    return f"from {max(expected):.0%} at ε = 0 to {min(expected):.0%} at ε = {max(EPSILONS):g}"
 
 
 EXERCISES = (

@@ -62,8 +62,16 @@ def verdict_spsa(results, seed):
                 "the differences are one-sided: f(x + δv) − f(x)",
                 "Two-sided ones err by the third derivative only.",
             )
+        apart = (rows * signs).mean() * signs.mean(0)
+        if matches(found, apart, rtol=1e-3):
+            fail(
+                "the slopes and the signs were averaged apart",
+                "Multiply each row by its own slope first, then average the rows.",
+            )
         if matches(found, rows.abs().mean(0), rtol=1e-3):
             fail("the estimates lost their signs", "A slope may be negative.")
+    if found.numel() == 1:
+        fail("one number came back", "Each slope multiplies its own v: d numbers a row.")
     close(found, expected, "the estimate", "slope along v, times v, averaged", rtol=1e-3)
     asked = number(results, "asked")
     if asked != 2 * len(signs):
@@ -113,10 +121,11 @@ def probe_search(random_search, seed):
         with watch(x=x) as changes:
             image = random_search(counted, propose, x, budget)
         found.append({"the image": image, "asked": len(asked), "changes": changes})
-    score, propose, x = landscape(seed)
-    asked = []
-    image = random_search(lambda image: asked.append(0) or 1.0, propose, x, 50)
-    found.append({"the image": image, "asked": len(asked), "changes": []})
+    for value in (1.0, 0.0):  # wrong from the start, and a plain on which nothing is higher
+        score, propose, x = landscape(seed)
+        asked = []
+        image = random_search(lambda image, v=value, a=asked: a.append(0) or v, propose, x, 50)
+        found.append({"the image": image, "asked": len(asked), "changes": []})
     return {"found": found}
 
 
@@ -134,7 +143,7 @@ def search(
 
 def verdict_search(results, seed):
     found = get(results, "found")
-    if not isinstance(found, list) or len(found) != len(BUDGETS) + 1:
+    if not isinstance(found, list) or len(found) != len(BUDGETS) + 2:
         fail("the searches did not come back")
     x = landscape(seed)[2]
     for entry in found:
@@ -146,12 +155,17 @@ def verdict_search(results, seed):
                 f"with a budget of {budget}, {asked:.0f} queries were asked",
                 "The first look at x is one of them. Each score is another.",
             )
-    image, asked = tensor(found[-1], "the image", like=x), number(found[-1], "asked")
+    image, asked = tensor(found[-2], "the image", like=x), number(found[-2], "asked")
     if asked != 1 or not matches(image, x):
         fail(
             f"x was wrong from the start, and {asked:.0f} queries were asked",
             "Look at x first, and return it if its score is above 0.",
         )
+    image, asked = tensor(found[-1], "the image", like=x), number(found[-1], "asked")
+    if asked < 50:
+        fail("the search stopped at a score of 0", "Wrong is above 0, not at 0.")
+    if not matches(image, x):
+        fail("a proposal with the same score was kept", "Keep it only if its score is higher.")
     for entry, budget in zip(found, BUDGETS, strict=False):
         image, asked = tensor(entry, "the image", like=x), number(entry, "asked")
         expected, count = search(*landscape(seed), budget, lambda new, old: new > old)
@@ -237,7 +251,10 @@ def verdict_home(results, seed):
             low, high = (low, middle) if middle > place else (middle, high)
         if abs(at - high) < 1e-4:
             if len(asked) < 8:
-                fail(f"{len(asked)} questions were asked, and 8 were to be used")
+                fail(
+                    f"{len(asked)} questions were asked, and 8 were to be used",
+                    "A question for each halving, as many as queries says.",
+                )
             continue
         if at <= place:
             never = all(abs(at - a) > 1e-4 for a in asked)

@@ -121,6 +121,23 @@ def project_linf(delta, eps):
             "not nearest",
         ),
         (
+            "divides by the largest entry",
+            """
+def project_linf(delta, eps):
+    return delta * eps / delta.abs().amax((1, 2, 3), keepdim=True)
+""",
+            "that perturbation is all zeros",
+        ),
+        (
+            "gives every perturbation the same largest entry",
+            """
+def project_linf(delta, eps):
+    peak = delta.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-9)
+    return delta * eps / peak
+""",
+            "not nearest",
+        ),
+        (
             "drops what is too large",
             """
 def project_linf(delta, eps):
@@ -377,7 +394,35 @@ def best_of(model, candidates, y):
     losses = torch.stack([losses_of(model, run, y) for run in candidates])
     return candidates[losses.argmax(0)]
 """,
-            "shape (40, 40, 1, 6, 6)",
+            "whole runs were picked",
+        ),
+        (
+            "the largest along the images",
+            """
+def best_of(model, candidates, y):
+    losses = torch.stack([losses_of(model, run, y) for run in candidates])
+    return candidates[losses.argmax(1), torch.arange(len(y))]
+""",
+            "an index does not fit",
+        ),
+        (
+            "numbers of images taken for numbers of runs",
+            """
+def best_of(model, candidates, y):
+    losses = torch.stack([losses_of(model, run, y) for run in candidates])
+    return candidates[losses.argmax(1)]
+""",
+            "an index does not fit",
+        ),
+        (
+            "success first, then the loss",
+            """
+def best_of(model, candidates, y):
+    losses = torch.stack([losses_of(model, run, y) for run in candidates])
+    wrong = torch.stack([model(run).argmax(1) != y for run in candidates])
+    return candidates[(losses + 1000 * wrong).argmax(0), torch.arange(len(y))]
+""",
+            "the loss alone decides",
         ),
         (
             "the pixels that are largest",
@@ -430,7 +475,7 @@ def project_l2(delta, eps):
     length = delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     return delta / length * length.clamp(max=eps)
 """,
-            "nan",
+            "that perturbation is all zeros",
         ),
         (
             "cuts every entry",

@@ -5,12 +5,12 @@ def deepfool_linear(W, b, x, y, overshoot=0.02):
     z = x @ W.T + b
     rows = torch.arange(len(x))
     w = W[None] - W[y][:, None]
-    f = z - z[rows, y][:, None]
-    distance = f.abs() / w.norm(dim=2)
+    g = z - z[rows, y][:, None]
+    distance = g.abs() / w.norm(dim=2)
     distance[rows, y] = torch.inf
     k = distance.argmin(1)
-    w, f = w[rows, k], f[rows, k]
-    step = f.abs()[:, None] / w.square().sum(1, keepdim=True) * w
+    w, g = w[rows, k], g[rows, k]
+    step = g.abs()[:, None] / w.square().sum(1, keepdim=True) * w
     return x + (1 + overshoot) * step
 """
 
@@ -109,7 +109,7 @@ WRONG = {
         ("stretches the point", _linear("x + (1 + overshoot) * step",
             "(1 + overshoot) * (x + step)"), "1.02 times as long"),
         ("moves away", _linear("x + (1", "x - (1"), "away from the boundary"),
-        ("the runner-up", _linear("distance = f.abs() / w.norm(dim=2)", "distance = f.abs()"),
+        ("the runner-up", _linear("distance = g.abs() / w.norm(dim=2)", "distance = g.abs()"),
             "second largest logit"),
         ("the square in the distance too", _linear("w.norm(dim=2)", "w.square().sum(2)"),
             "not the distance"),
@@ -118,9 +118,15 @@ WRONG = {
         ("clips", _linear("x + (1 + overshoot) * step",
             "(x + (1 + overshoot) * step).clamp(0, 1)"), "clipped"),
         ("the weights of k, not the difference", _linear("W[None] - W[y][:, None]",
-            "W[None].expand(len(x), -1, -1)"), "still read as y"),
+            "W[None].expand(len(x), -1, -1)"), "W[None] - W[y]"),
         ("keeps class y among the others", _linear("    distance[rows, y] = torch.inf\n", ""),
-            "nan"),
+            "put torch.inf in its place"),
+        ("forgets the absolute value", _linear("distance = g.abs() /", "distance = g /"),
+            "a distance is an absolute value"),
+        ("the distance in L∞, the direction of L2", _linear("w.norm(dim=2)", "w.abs().sum(2)"),
+            "distance in L∞"),
+        ("a constant overshoot", _linear("(1 + overshoot) * step", "1.02 * step"),
+            "Use the argument"),
         ("returns the step", _linear("x + (1", "(1"), "the steps, not the points"),
         ("does nothing", "def deepfool_linear(W, b, x, y, overshoot=0.02):\n    return x.clone()\n",
             "as they were"),
@@ -134,6 +140,16 @@ def cw_loss(logits, y, kappa=0.0):
     return (own - logits.amax(1)).clamp_min(-kappa)
 """,
             "never above 0",
+        ),
+        (
+            "a 0 in the place of y",
+            """
+def cw_loss(logits, y, kappa=0.0):
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    other = logits.scatter(1, y[:, None], 0.0).amax(1)
+    return (own - other).clamp_min(-kappa)
+""",
+            "a 0 in its place",
         ),
         (
             "ignores kappa",
@@ -283,6 +299,14 @@ def next_c(c, low, high, fooled):
     high = torch.where(fooled, c, high)
     return torch.where(high < 1e10, middle, 10 * c), low, high
 """, "old bounds"),
+        ("tenfold wherever it failed", _search("torch.where(high < 1e10, (low + high) / 2, 10 * c)",
+            "torch.where(fooled, (low + high) / 2, 10 * c)"), "where high is known"),
+        ("another order", _search("return torch.where(high < 1e10, (low + high) / 2, 10 * c), low,"
+            " high", "c = torch.where(high < 1e10, (low + high) / 2, 10 * c)\n"
+            "    return low, high, c"), "the order is low"),
+        ("the order backward", _search("return torch.where(high < 1e10, (low + high) / 2, 10 * c),"
+            " low, high", "c = torch.where(high < 1e10, (low + high) / 2, 10 * c)\n"
+            "    return high, low, c"), "the order is high"),
         ("returns only c", _search("10 * c), low, high", "10 * c)"), "three tensors"),
         ("one answer for all images", """
 def next_c(c, low, high, fooled):
@@ -321,6 +345,15 @@ def robust_curve(distances, correct, epsilons):
     standing = correct & distances.isfinite()
     return [((distances > e) & standing).float().mean().item() for e in epsilons]
 """, "They still stand"),
+        ("sorts the budgets", """
+def robust_curve(distances, correct, epsilons):
+    return [((distances > e) & correct).float().mean().item() for e in sorted(epsilons)]
+""", "in the order given"),
+        ("a tensor", """
+def robust_curve(distances, correct, epsilons):
+    budgets = torch.tensor(epsilons)
+    return ((distances > budgets[:, None]) & correct).float().mean(1)
+""", "a list, not a tensor"),
         ("percent", """
 def robust_curve(distances, correct, epsilons):
     return [100 * ((distances > e) & correct).float().mean().item() for e in epsilons]

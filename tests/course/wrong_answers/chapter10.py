@@ -101,6 +101,24 @@ def spsa_estimate(f, x, delta, signs):
             "wrong sign",
         ),
         (
+            "averages apart",
+            """
+def spsa_estimate(f, x, delta, signs):
+    s = (f(x + delta * signs) - f(x - delta * signs)) / (2 * delta)
+    return s.mean() * signs.mean(0)
+""",
+            "averaged apart",
+        ),
+        (
+            "the slope alone",
+            """
+def spsa_estimate(f, x, delta, signs):
+    s = (f(x + delta * signs) - f(x - delta * signs)) / (2 * delta)
+    return s.mean(0, keepdim=True)
+""",
+            "one number",
+        ),
+        (
             "asks twice",
             """
 def spsa_estimate(f, x, delta, signs):
@@ -122,7 +140,7 @@ def random_search(score, propose, x, budget):
         x = propose(x)
     return x
 """,
-            "not the best one seen",
+            "was kept",
         ),
         (
             "one query too many",
@@ -170,6 +188,38 @@ def random_search(score, propose, x, budget):
     return best
 """,
             "kept",
+        ),
+        (
+            "keeps ties",
+            """
+def random_search(score, propose, x, budget):
+    best, s = x, score(x)
+    for _ in range(budget - 1):
+        if s > 0:
+            break
+        c = propose(best)
+        t = score(c)
+        if t >= s:
+            best, s = c, t
+    return best
+""",
+            "same score was kept",
+        ),
+        (
+            "stops at 0",
+            """
+def random_search(score, propose, x, budget):
+    best, s = x, score(x)
+    for _ in range(budget - 1):
+        if s >= 0:
+            break
+        c = propose(best)
+        t = score(c)
+        if t > s:
+            best, s = c, t
+    return best
+""",
+            "at a score of 0",
         ),
         (
             "does not stop",
