@@ -16,7 +16,7 @@ class AttackedModel:
     """What :meth:`advlab.attacks.Attack.perturb` may ask of the model.
 
     :ivar goal: what the attacker wants; its labels are the y given to ``perturb``.
-    :ivar stuck: (N,) bool, where the first gradient was exactly zero.
+    :ivar stuck: (N,) bool, where the first gradient was exactly zero and the goal not reached.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class AttackedModel:
                 (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True)
         gradient = self._checked(gradient)
         if first:
-            self.stuck = (gradient.flatten(1) == 0).all(1)
+            zero = (gradient.flatten(1) == 0).all(1)
+            self.stuck = zero & ~self.goal.reached(logits.detach(), y)
         return gradient, loss.detach(), logits.detach()
 
     def jacobian(

@@ -71,9 +71,7 @@ class DeepFool(Attack):
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         out = x.clone()
         _, _, logits = model.gradient(x, y, first=True, of=model.goal.margin)
-        reached = model.goal.reached(logits, y)
-        model.stuck &= ~reached  # an image that is there already needs no gradient
-        alive = (~reached).nonzero().squeeze(1)
+        alive = (~model.goal.reached(logits, y)).nonzero().squeeze(1)
         x, y, share = x[alive], y[alive], 0.5
         r = torch.zeros_like(x)
         for _ in model.steps(self.steps):

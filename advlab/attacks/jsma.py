@@ -97,9 +97,7 @@ class JSMA(Attack):
             wanted = logits.scatter(1, y[:, None], -torch.inf).argmax(1)
         choose, size = (best_pair, 2) if self.variant == "pair" else (_best_single, 1)
         out = x.clone()
-        reached = model.goal.reached(logits, y)
-        model.stuck &= ~reached  # an image that is there already needs no gradient
-        alive = (~reached).nonzero().squeeze(1)
+        alive = (~model.goal.reached(logits, y)).nonzero().squeeze(1)
         x_adv = x[alive]
         # One more look than there are changes: the last change is judged too.
         for _ in model.steps(int(x[0].numel() * self.gamma / size + 1e-9) + 1):

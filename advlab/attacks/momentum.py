@@ -50,9 +50,7 @@ class MIFGSM(_Steps):
         alpha = self.eps / self.steps if self.alpha is None else self.alpha
         x_adv, momentum = x, torch.zeros_like(x)
         for t in model.steps(self.steps):
-            gradient, _, logits = model.gradient(x_adv, y, first=t == 0)
-            if t == 0:  # an image that is there already needs no gradient
-                model.stuck &= ~model.goal.reached(logits, y)
+            gradient, _, _ = model.gradient(x_adv, y, first=t == 0)
             length = threat.size(gradient, "L1")
             length = length.where(length > 0, 1).view(-1, *[1] * (x.ndim - 1))
             share = max(self.decay, 1.0) ** -t

@@ -138,7 +138,7 @@ class PGD(_Steps):
             self.walk(model, x, y, start, alive, best, first=restart == 0)
         return best.x
 
-    def walk(self, model, x, y, x_adv, alive, best: Best, *, first: bool) -> None:
+    def walk(self, model, x, y, x_adv, alive, best, *, first: bool) -> None:
         """T steps from ``x_adv``, the iterates of the images ``alive``; keeps the best."""
         alpha = 2.5 * self.eps / self.steps if self.alpha is None else self.alpha
         x, y = x[alive], y[alive]

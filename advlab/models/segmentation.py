@@ -187,8 +187,8 @@ def confusion(maps: Tensor, y: Tensor, classes: int) -> Tensor:
 def class_iou(maps: Tensor, y: Tensor, classes: int) -> Tensor:
     """The intersection over union of each class, (K,) float64, over all the maps together.
 
-    IoUₖ = |{predicted k} ∩ {true k}| / |{predicted k} ∪ {true k}|, NaN for a class that is in
-    neither. See :func:`advlab.models.confusion` for the parameters.
+    The pixels that are predicted and truly k, over those that are either; NaN for a class that is
+    in neither. See :func:`advlab.models.confusion` for the parameters.
     """
     counts = confusion(maps, y, classes).double()
     both = counts.diagonal()

@@ -68,8 +68,10 @@ def test_step_sizes_settle_where_the_wanted_fraction_succeeds():
 
 @pytest.fixture(scope="module")
 def walk():
-    """A run on a linear boundary, of so many pixels that it is far from its end: of each query from the first step on, (queries, 20 images), the
-    distance as a part of the smallest before it, and whether it was adversarial.
+    """A run on a linear boundary, of so many pixels that it stays far from its end.
+
+    Of each query from the first step on, (queries, 20 images): the distance, as a part of the
+    smallest before it, and whether it was adversarial.
     """
     x = torch.full((20, 1, 28, 28), 0.4, dtype=torch.float64)
     x += 0.001 * torch.arange(20).view(-1, 1, 1, 1)  # streams are keyed by the image

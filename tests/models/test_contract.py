@@ -271,6 +271,7 @@ def test_two_logits_that_sum_to_one_nearly_are_no_probabilities():
     with pytest.raises(ValueError, match="found probabilities"):
         contract.check_logits(torch.tensor([[0.25, 0.75]]), x)
     contract.check_logits(torch.tensor([[0.25, 0.75]]), x, probabilities=False)
-    half = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).half()  # a softmax rounds coarsely in half precision
+    # In half precision a softmax rounds coarsely.
+    half = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).half()
     with pytest.raises(ValueError, match="found probabilities"):
         contract.check_logits(half, x)
