@@ -54,6 +54,6 @@ class MIFGSM(_Steps):
             length = threat.size(gradient, "L1")
             length = length.where(length > 0, 1).view(-1, *[1] * (x.ndim - 1))
             share = max(self.decay, 1.0) ** -t
-            momentum = min(self.decay, 1.0) * momentum + share * gradient / length
+            momentum = (gradient * (share / length)).add_(momentum, alpha=min(self.decay, 1.0))
             x_adv = self.move(x_adv, momentum, x, alpha)
         return x_adv

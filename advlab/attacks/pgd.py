@@ -70,16 +70,20 @@ class BIM(_Steps):
 
     def perturb(self, model, x: Tensor, y: Tensor) -> Tensor:
         alpha = self.eps / self.steps if self.alpha is None else self.alpha
-        out = x.clone()
+        out, x_adv = x.clone(), x
         alive = torch.arange(len(x), device=x.device)
         for t in model.steps(self.steps):
-            gradient, _, logits = model.gradient(out[alive], y[alive], first=t == 0)
+            gradient, _, logits = model.gradient(x_adv, y, first=t == 0)
             if self.variant == "a":
-                going = ~model.goal.reached(logits, y[alive])
-                alive, gradient = alive[going], gradient[going]
+                going = ~model.goal.reached(logits, y)
+                if not going.all():
+                    out[alive[~going]] = x_adv[~going]
+                    alive, x, y = alive[going], x[going], y[going]
+                    x_adv, gradient = x_adv[going], gradient[going]
                 if not len(alive):
-                    break
-            out[alive] = self.move(out[alive], gradient, x[alive], alpha)
+                    return out
+            x_adv = self.move(x_adv, gradient, x, alpha)
+        out[alive] = x_adv
         return out
 
 

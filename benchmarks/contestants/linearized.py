@@ -70,7 +70,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "ART": art(model, "SaliencyMapMethod", verbose=False, **pixels),
             },
             norm="L0",
-            images=10,
+            images=40,
             targets=True,
             budget="14.5% of the pixels",
         ),

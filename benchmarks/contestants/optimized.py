@@ -42,7 +42,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "torchattacks": ta.CW(model, c=1, steps=STEPS * SEARCHES, lr=LR),
             },
             norm="L2",
-            images=10,
+            images=32,
             budget=budget,
         ),
         "EAD": Contest(
@@ -52,7 +52,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
                 "Foolbox, no early abort": ead(**patient),
             },
             norm="L1",
-            images=10,
+            images=32,
             budget=budget,
         ),
     }

@@ -14,7 +14,7 @@ EPS, EPS2, QUERIES, SAMPLES = 0.2, 2.0, 500, 8
 def contests(model: nn.Module) -> dict[str, Contest]:
     import torchattacks as ta
 
-    spsa = attacks.SPSA(eps=EPS, queries=QUERIES, samples=SAMPLES)
+    spsa = attacks.SPSA(eps=0.3, queries=2 * QUERIES, samples=SAMPLES, lr=0.05)
     budget = f"{QUERIES} queries"
     return {
         "Square": Contest(
@@ -49,9 +49,11 @@ def contests(model: nn.Module) -> dict[str, Contest]:
         "SPSA": Contest(
             runs={
                 "advlab": ours(model, spsa),
-                "torchattacks": ta.SPSA(model, eps=EPS, nb_iter=spsa.steps, nb_sample=SAMPLES),
+                "torchattacks": ta.SPSA(
+                    model, eps=0.3, nb_iter=spsa.steps, nb_sample=SAMPLES, lr=0.05
+                ),
             },
             images=50,
-            budget=f"{spsa.steps} steps of {SAMPLES} differences",
+            budget=f"eps 0.3, {spsa.steps} steps of 0.05, {SAMPLES} differences each",
         ),
     }

@@ -60,6 +60,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
             },
         ),
         "PGD": Contest(
+            images=500,
             runs={
                 "advlab": ours(model, attacks.PGD(eps=EPS, steps=STEPS)),
                 "advlab, early_stop": ours(
@@ -69,6 +70,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
             },
         ),
         "PGD L2": Contest(
+            images=500,
             runs={
                 "advlab": ours(model, attacks.PGD(eps=EPS2, steps=STEPS, norm="L2")),
                 "Foolbox": foolbox(model, fb.attacks.L2PGD(abs_stepsize=alpha2, **step), EPS2),
@@ -84,6 +86,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
             norm="L2",
         ),
         "PGD L1": Contest(
+            images=500,
             runs={
                 "advlab": ours(model, attacks.PGD(eps=EPS1, steps=STEPS, norm="L1")),
                 # ART's L1 projection takes minutes; tests/peers compares its strength.
