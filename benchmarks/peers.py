@@ -69,7 +69,7 @@ def compare(name: str, contest: Contest, model, x, y, repeats: int) -> list[dict
     for library in contest.runs:
         times = {w: statistics.median(seconds[library, w]) for lib, w in ways if lib == library}
         fastest = min(times, key=times.get)
-        x_adv = found[library, fastest].detach()
+        x_adv = found[library, fastest].detach().clamp(0, 1)  # some leave the box by a rounding
         length = threat.size(x_adv - x, contest.norm)
         answer = predict(model, x_adv)
         fooled = answer == y if contest.targets else answer != y
