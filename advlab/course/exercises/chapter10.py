@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -238,7 +239,10 @@ def verdict_home(results, seed):
         untouched(entry)
         image = tensor(entry, "the image", like=x)
         asked = get(entry, "asked")
-        if not isinstance(asked, list) or not all(isinstance(a, float) for a in asked):
+        finite = isinstance(asked, list) and all(
+            isinstance(part, float) and math.isfinite(part) for part in asked
+        )
+        if not finite:
             fail("the questions are unreadable")
         at = part_of(image, x, start)
         if not matches(image, x + at * (start - x), atol=1e-4):
