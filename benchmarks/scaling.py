@@ -132,14 +132,16 @@ def plot(rows: list[dict]) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--one", nargs=3, metavar=("NAME", "IMAGES", "FACTOR"))
+    parser.add_argument("--attack", action="append", choices=list(EVERY), help="only this one")
     options = parser.parse_args()
     if options.one:
         name, count, factor = options.one
         print(json.dumps(measure(name, int(count), int(factor))))
         return
-    work = [(name, count, 1, "images") for name in EVERY for count in IMAGES]
+    names = options.attack or list(EVERY)
+    work = [(name, count, 1, "images") for name in names for count in IMAGES]
     work += [
-        (name, 200, factor, "factor") for name in EVERY if EVERY[name][1] for factor in FACTORS
+        (name, 200, factor, "factor") for name in names if EVERY[name][1] for factor in FACTORS
     ]
     # A thread for each of two processes at a time, the longest first.
     order = sorted(work, key=lambda job: -job[1] * job[2])
