@@ -57,7 +57,7 @@ class Untargeted(Goal):
     """Misclassification: any class but y. The margin is max over j ≠ y of z_j − z_y."""
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        return _others(logits, y).amax(1) - _of(logits, y)
+        return logits_but(logits, y).amax(1) - logits_of(logits, y)
 
     def reached(self, logits: Tensor, y: Tensor) -> Tensor:
         return logits.argmax(1) != y
@@ -73,7 +73,7 @@ class Targeted(Goal):
         return -super().loss(logits, y)
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
-        return _of(logits, y) - _others(logits, y).amax(1)
+        return logits_of(logits, y) - logits_but(logits, y).amax(1)
 
     def reached(self, logits: Tensor, y: Tensor) -> Tensor:
         return logits.argmax(1) == y
@@ -98,7 +98,7 @@ class ConfidenceReduction(Goal):
 
     def margin(self, logits: Tensor, y: Tensor) -> Tensor:
         odds = math.log((1 - self.below) / self.below)
-        return _others(logits, y).logsumexp(1) - _of(logits, y) - odds
+        return logits_but(logits, y).logsumexp(1) - logits_of(logits, y) - odds
 
     def reached(self, logits: Tensor, y: Tensor) -> Tensor:
         return self.margin(logits, y) > 0
@@ -163,10 +163,11 @@ def parse_goal(goal: Goal | str) -> Goal:
     return named[goal]
 
 
-def _of(logits: Tensor, y: Tensor) -> Tensor:
+def logits_of(logits: Tensor, y: Tensor) -> Tensor:
+    """The logit of class y of each image. (N, K), (N,) to (N,)."""
     return logits.gather(1, y[:, None]).squeeze(1)
 
 
-def _others(logits: Tensor, y: Tensor) -> Tensor:
+def logits_but(logits: Tensor, y: Tensor) -> Tensor:
     """The logits with −∞ in the place of class y."""
     return logits.scatter(1, y[:, None], -torch.inf)

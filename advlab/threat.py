@@ -66,8 +66,8 @@ def step(gradient: Tensor, norm: str, room: Tensor | None = None) -> Tensor:
         return gradient.sign()
     if norm == "L2":
         # By the largest entry first: the squares of a small gradient would be 0.
-        scaled = gradient / _per_image(size(gradient, "Linf"), gradient).clamp_min(_tiny(gradient))
-        return scaled / _per_image(size(scaled, "L2"), scaled).clamp_min(_tiny(gradient))
+        scaled = gradient / per_image(size(gradient, "Linf"), gradient).clamp_min(_tiny(gradient))
+        return scaled / per_image(size(scaled, "L2"), scaled).clamp_min(_tiny(gradient))
     if norm == "L1":
         flat = gradient.flatten(1)
         order = flat.abs().argsort(dim=1, descending=True)
@@ -89,7 +89,7 @@ def project(delta: Tensor, eps: float, norm: str) -> Tensor:
     if norm == "Linf":
         return delta.clamp(-eps, eps)
     if norm == "L2":
-        length = _per_image(size(delta, "L2"), delta)
+        length = per_image(size(delta, "L2"), delta)
         return delta * (eps / length.clamp_min(_tiny(delta))).clamp_max(1.0)
     if norm == "L1":
         if delta.dtype in (torch.float16, torch.bfloat16):  # ranks and sums need more digits
@@ -117,7 +117,7 @@ def random_in_ball(x: Tensor, eps: float, norm: str, seed: int) -> Tensor:
         raise ValueError(f"norm: found {norm!r}, expected Linf, L2 or L1")
     direction = noise(x, seed, "normal" if norm == "L2" else "laplace")
     radius = noise(x, seed, "uniform", shape=(1,) * (x.ndim - 1))
-    return eps * radius * direction / _per_image(size(direction, norm), direction)
+    return eps * radius * direction / per_image(size(direction, norm), direction)
 
 
 def noise(x: Tensor, seed: int, kind: str, shape: tuple[int, ...] | None = None) -> Tensor:
@@ -177,7 +177,8 @@ _DRAW = {
 }
 
 
-def _per_image(value: Tensor, like: Tensor) -> Tensor:
+def per_image(value: Tensor, like: Tensor) -> Tensor:
+    """A value for each image, (N,), as (N, 1, …): to meet the images ``like``."""
     return value.view(-1, *[1] * (like.ndim - 1))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import threat
 from ..goals import ConfidenceReduction, Goal, Targeted, Untargeted
+from ..threat import per_image
 from . import losses
 from .base import Attack, check_number, check_whole, set_norm
 from .best import Best
@@ -88,7 +89,7 @@ class _AutoPGD(Attack):
         answers = [model.logits(walk.now) for _ in range(self.eot)]
         walk.arrive(walk.gradient, sum(of(z, walk.y) for z in answers) / self.eot)
         reached = model.goal.reached(sum(answers) / self.eot, walk.y)
-        found[walk.index] = torch.where(_wide(reached, x), walk.now, walk.best)
+        found[walk.index] = torch.where(per_image(reached, x), walk.now, walk.best)
         highest[walk.index], fooled[walk.index] = walk.highest, reached
         return found, highest, fooled
 
@@ -246,8 +247,8 @@ class _Walk:
         loss = loss.to(self.highest.dtype)  # a model may answer in another dtype than the images'
         self.rises = self.rises + (loss > self.loss)
         better = loss > self.highest
-        self.best = torch.where(_wide(better, self.best), self.now, self.best)
-        self.best_gradient = torch.where(_wide(better, gradient), gradient, self.best_gradient)
+        self.best = torch.where(per_image(better, self.best), self.now, self.best)
+        self.best_gradient = torch.where(per_image(better, gradient), gradient, self.best_gradient)
         self.highest = torch.where(better, loss, self.highest)
         self.gradient, self.loss = gradient, loss
 
@@ -255,15 +256,15 @@ class _Walk:
         """A checkpoint: halve the step and go back to the best, under conditions 1 and 2."""
         back = (self.rises < enough) | (~self.halved & (self.highest == self.last_highest))
         self.eta = torch.where(back, self.eta / 2, self.eta)
-        self.now = torch.where(_wide(back, self.now), self.best, self.now)
-        self.gradient = torch.where(_wide(back, self.now), self.best_gradient, self.gradient)
+        self.now = torch.where(per_image(back, self.now), self.best, self.now)
+        self.gradient = torch.where(per_image(back, self.now), self.best_gradient, self.gradient)
         self.loss = torch.where(back, self.highest, self.loss)
         self.halved, self.last_highest = back, self.highest
         self.rises = torch.zeros_like(self.rises)
 
     def move(self, eps: float, norm: str, momentum: float) -> None:
         """x_{k+1}, from x_k and x_{k−1}."""
-        step = _wide(self.eta, self.now) * threat.step(self.gradient, norm)
+        step = per_image(self.eta, self.now) * threat.step(self.gradient, norm)
         then = _inside(self.x, self.now + step, eps, norm)
         if momentum:
             then = self.now + (1 - momentum) * (then - self.now)
@@ -274,7 +275,3 @@ class _Walk:
 def _inside(x: Tensor, x_adv: Tensor, eps: float, norm: str) -> Tensor:
     """Back into the ball, then into the box, which only shortens the perturbation."""
     return (x + threat.project(x_adv - x, eps, norm)).clamp(0, 1)
-
-
-def _wide(value: Tensor, like: Tensor) -> Tensor:
-    return value.view(-1, *[1] * (like.ndim - 1))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..threat import per_image
 from .base import check_number, check_whole
-from .penalty import C_MAX, Patience, PenaltyAttack, Smallest, per_image, squared
+from .penalty import C_MAX, Patience, PenaltyAttack, Smallest, squared
 
 # Adam, as Kingma & Ba (2015) recommend.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8

@@ -108,4 +108,4 @@ class DeepFool(Attack):
         distance = torch.where(length > 0, gaps(logits).abs() / length, torch.inf)
         distance, nearest = distance.min(1)
         direction = threat.step(w[torch.arange(len(x), device=x.device), nearest], self.norm)
-        return distance.where(distance.isfinite(), 0).view(-1, *[1] * (x.ndim - 1)) * direction
+        return threat.per_image(distance.where(distance.isfinite(), 0), x) * direction

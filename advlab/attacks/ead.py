@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..threat import per_image
 from .base import check_number
-from .penalty import PenaltyAttack, per_image, squared
+from .penalty import PenaltyAttack, squared
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..goals import Targeted
+from ..goals import Targeted, logits_but
 from .base import Attack, check_number
 
 # How many pairs are looked at together: 64 MiB of float32 for each table.
@@ -94,7 +94,7 @@ class JSMA(Attack):
         _, _, logits = model.gradient(x, y, first=True, of=model.goal.margin)
         wanted = y
         if not isinstance(model.goal, Targeted):
-            wanted = logits.scatter(1, y[:, None], -torch.inf).argmax(1)
+            wanted = logits_but(logits, y).argmax(1)
         choose, size = (best_pair, 2) if self.variant == "pair" else (_best_single, 1)
         out = x.clone()
         alive = (~model.goal.reached(logits, y)).nonzero().squeeze(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..goals import logits_but, logits_of
+
 # Four equal logits leave nothing to divide by; their difference is 0 too.
 _TINY = 1e-12
 
@@ -21,7 +23,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     _check_classes(logits, 3)
     top, order = logits.topk(3, dim=1)
     # The largest logit but that of y is the first or the second of all, in this order of equals.
-    own = _of(logits, y)
+    own = logits_of(logits, y)
     other = torch.where(order[:, 0] == y, top[:, 1], top[:, 0])
     return (other - own) / (top[:, 0] - top[:, 2] + _TINY)
 
@@ -37,12 +39,12 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     _check_classes(logits, 4)
     top = logits.topk(4, dim=1).values
     below = (top[:, 2] + top[:, 3]) / 2
-    return (_of(logits, target) - _of(logits, y)) / (top[:, 0] - below + _TINY)
+    return (logits_of(logits, target) - logits_of(logits, y)) / (top[:, 0] - below + _TINY)
 
 
 def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """z_t − z_y, for any number of classes: above 0 where t is ahead of y. (N, K), (N,) to (N,)."""
-    return _of(logits, target) - _of(logits, y)
+    return logits_of(logits, target) - logits_of(logits, y)
 
 
 def other_classes(logits: Tensor, y: Tensor, count: int) -> Tensor:
@@ -50,8 +52,7 @@ def other_classes(logits: Tensor, y: Tensor, count: int) -> Tensor:
 
     Of K classes at most K − 1.
     """
-    others = logits.scatter(1, y[:, None], -torch.inf)
-    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+    return logits_but(logits, y).topk(min(count, logits.shape[1] - 1), dim=1).indices
 
 
 def _check_classes(logits: Tensor, least: int) -> None:
@@ -60,7 +61,3 @@ def _check_classes(logits: Tensor, least: int) -> None:
             f"loss: this difference of logits ratio needs at least {least} classes, the model has "
             f"{logits.shape[1]}; use loss='margin'"
         )
-
-
-def _of(logits: Tensor, y: Tensor) -> Tensor:
-    return logits.gather(1, y[:, None]).squeeze(1)

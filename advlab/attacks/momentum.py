@@ -52,7 +52,7 @@ class MIFGSM(_Steps):
         for t in model.steps(self.steps):
             gradient, _, _ = model.gradient(x_adv, y, first=t == 0)
             length = threat.size(gradient, "L1")
-            length = length.where(length > 0, 1).view(-1, *[1] * (x.ndim - 1))
+            length = threat.per_image(length.where(length > 0, 1), x)
             share = max(self.decay, 1.0) ** -t
             momentum = (gradient * (share / length)).add_(momentum, alpha=min(self.decay, 1.0))
             x_adv = self.move(x_adv, momentum, x, alpha)

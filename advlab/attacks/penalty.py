@@ -128,11 +128,6 @@ class Patience:
         self.loss, self.since = self.loss[rows], self.since[rows]
 
 
-def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) as (N, 1, …), to multiply images."""
-    return values.view(-1, *[1] * (like.ndim - 1))
-
-
 def squared(delta: Tensor) -> Tensor:
     """‖δ‖₂² of each image."""
     return delta.square().flatten(1).sum(1)

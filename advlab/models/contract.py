@@ -133,22 +133,37 @@ def check_logits(
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model: expected logits of shape ({len(x)}, K), found {found}")
-    if logits.shape[1] < 2:
-        raise ValueError(f"model: expected at least 2 classes, found logits of {logits.shape[1]}")
-    if not logits.is_floating_point():
-        raise ValueError(f"model: expected floating-point logits, found {logits.dtype}")
-    if not logits.numel():
-        return
-    answer = logits.detach()
-    if not answer.isfinite().all():
-        raise ValueError("model: expected finite logits, found NaN or infinity")
-    rounding = max(1e-5, 10 * torch.finfo(answer.dtype).eps)
-    if probabilities and answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < rounding:
+    check_answers(logits)
+    rounding = max(1e-5, 10 * torch.finfo(logits.dtype).eps)
+    if probabilities and are_probabilities(logits, rounding):
         raise ValueError(
             "model: expected logits, found probabilities (rows that sum to 1); "
             "drop the last softmax: gradients vanish through it, and attacks look weak"
         )
-    if y is not None and y.max() >= logits.shape[1]:
+    check_classes(logits, y)
+
+
+def check_answers(logits: Tensor) -> None:
+    """:raises ValueError: not at least 2 classes of finite floating-point numbers, (N, K, ...)."""
+    if logits.shape[1] < 2:
+        raise ValueError(f"model: expected at least 2 classes, found logits of {logits.shape[1]}")
+    if not logits.is_floating_point():
+        raise ValueError(f"model: expected floating-point logits, found {logits.dtype}")
+    if not logits.detach().isfinite().all():
+        raise ValueError("model: expected finite logits, found NaN or infinity")
+
+
+def are_probabilities(logits: Tensor, tolerance: float) -> bool:
+    """Whether all are at least 0 and sum to 1 over the classes, (N, K, ...); not of no numbers."""
+    answer = logits.detach()
+    if not answer.numel():
+        return False
+    return bool(answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < tolerance)
+
+
+def check_classes(logits: Tensor, y: Tensor | None) -> None:
+    """:raises ValueError: a class in y, if there are any, that is not below K."""
+    if y is not None and y.numel() and y.max() >= logits.shape[1]:
         raise ValueError(
             f"y: expected class numbers below {logits.shape[1]}, the model's number of classes, "
             f"found {y.max().item()}"

@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backend import in_batches
-from .contract import check_device, check_images, forward_of, frozen
+from .contract import (
+    are_probabilities,
+    check_answers,
+    check_classes,
+    check_device,
+    check_images,
+    forward_of,
+    frozen,
+)
 
 
 def _convolution(before: int, after: int, **how) -> nn.Sequential:
@@ -100,25 +108,13 @@ def check_map_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None
             f"model: expected logits of shape ({n}, K, {height}, {width}), a class for each "
             f"pixel, found {shape}"
         )
-    if shape[1] < 2:
-        raise ValueError(f"model: expected at least 2 classes, found logits of {shape[1]}")
-    if not logits.is_floating_point():
-        raise ValueError(f"model: expected floating-point logits, found {logits.dtype}")
-    if not logits.numel():
-        return
-    answer = logits.detach()
-    if not answer.isfinite().all():
-        raise ValueError("model: expected finite logits, found NaN or infinity")
-    if answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < 1e-3:
+    check_answers(logits)
+    if are_probabilities(logits, 1e-3):
         raise ValueError(
             "model: expected logits, found probabilities (they sum to 1 at each pixel); "
             "drop the last softmax"
         )
-    if y is not None and y.max() >= shape[1]:
-        raise ValueError(
-            f"y: expected class numbers below {shape[1]}, the model's number of classes, "
-            f"found {y.max().item()}"
-        )
+    check_classes(logits, y)
 
 
 def predict_map_logits(model: nn.Module, x: Tensor, *, batch_size: int | None = None) -> Tensor:
