@@ -42,7 +42,13 @@ def _parser(first: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_zoo(commands)
     _add_data(commands)
-    if first not in ("zoo", "data", "--version"):  # reading notebooks takes long to import
+    _add_reproduce(commands)
+    if first not in (
+        "zoo",
+        "data",
+        "reproduce",
+        "--version",
+    ):  # reading notebooks takes long to import
         from .course.cli import add_commands
 
         add_commands(commands)
@@ -145,6 +151,43 @@ def _data(args: argparse.Namespace) -> int:
         rows.append((name, what, where, "yes" if is_there(name) else "no"))
     rows.append(("folder:PATH", "your own images, one folder a class", "PATH", ""))
     _print_table(rows)
+    return 0
+
+
+def _add_reproduce(commands) -> None:
+    text = "Make a table of the sources again, with our numbers beside theirs."
+    reproduce = commands.add_parser(
+        "reproduce",
+        help=text,
+        description=f"{text} Without a name, list the tables. Each cell is written when it is "
+        "done: a run that was stopped goes on where it was.",
+    )
+    reproduce.add_argument("table", metavar="TABLE", nargs="?", help="The table; by default list.")
+    reproduce.add_argument(
+        "--to", metavar="FOLDER", default="benchmarks/results",
+        help="Where TABLE.json is kept (default: %(default)s).",
+    )  # fmt: skip
+    reproduce.add_argument("--device", help="cpu, cuda, mps, or auto (default: the best there is).")
+    reproduce.add_argument("--fresh", action="store_true", help="Make all cells anew.")
+    reproduce.set_defaults(run=_reproduce)
+
+
+def _reproduce(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .tables import TABLES, reproduce
+
+    if args.table is None:
+        _print_table(
+            [("table", "source", "what"), *((t.name, t.source, t.what) for t in TABLES.values())]
+        )
+        return 0
+    if args.table not in TABLES:
+        raise ValueError(f"table: found {args.table!r}, expected one of {', '.join(TABLES)}")
+    table, folder = TABLES[args.table], Path(args.to)
+    record = reproduce(table, folder, device=args.device, fresh=args.fresh)
+    print(table.show({name: cell["values"] for name, cell in record["cells"].items()}))
+    print(f"\nwritten to {folder / table.name}.json")
     return 0
 
 

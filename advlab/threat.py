@@ -155,13 +155,21 @@ class Streams:
         :param kind: ``"uniform"`` on [0, 1), ``"normal"``, ``"laplace"`` or ``"signs"`` (±1).
         :param rows: (n,) int64, the images to draw for; by default all.
         """
-        if kind not in _DRAW:
-            raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(_DRAW)}")
         chosen = range(len(self._sources)) if rows is None else rows.tolist()
         out = torch.empty((len(chosen), *shape), dtype=self._like.dtype)
         for index, row in zip(chosen, out, strict=True):
-            _DRAW[kind](row, self._sources[index])
+            draw_into(row, kind, self._sources[index])
         return out.to(self._like.device)
+
+
+def draw_into(row: Tensor, kind: str, source: torch.Generator) -> None:
+    """Fill a tensor with random numbers of one kind.
+
+    :raises ValueError: another kind than those of :meth:`Streams.draw`.
+    """
+    if kind not in _DRAW:
+        raise ValueError(f"kind: found {kind!r}, expected one of {', '.join(_DRAW)}")
+    _DRAW[kind](row, source)
 
 
 def _laplace(row: Tensor, source: torch.Generator) -> None:

@@ -29,6 +29,7 @@ from torch import nn
 from advlab import backend, data, threat
 from advlab.data.files import write_atomically
 from advlab.models import load_model, predict
+from advlab.provenance import processor
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -103,14 +104,6 @@ def with_ratios(rows: list[dict]) -> list[dict]:
     for row in rows:
         row["times_ours"] = {w: round(t / ours, 2) for w, t in row["seconds_by_call"].items()}
     return rows
-
-
-def processor() -> str:
-    """The model name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
 
 
 def markdown(report: dict) -> str:

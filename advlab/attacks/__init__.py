@@ -7,6 +7,7 @@ from .boundary import Boundary
 from .carlini_wagner import CWL0, CWL2, CWLinf
 from .deepfool import DeepFool
 from .ead import EAD
+from .eot import EOT
 from .fab import FABT
 from .fgsm import FGSM, RFGSM
 from .hopskipjump import HopSkipJump
@@ -26,6 +27,7 @@ __all__ = [
     "CWL0",
     "CWL2",
     "EAD",
+    "EOT",
     "FABT",
     "FGSM",
     "JSMA",

@@ -1,0 +1,173 @@
+"""Expectation over transformation: any gradient attack, made to survive the way to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..backend import BATCH_SIZE
+from ..goals import Goal
+from ..transforms.base import SharedDraws, Transformation
+from .attacked import AttackedModel
+from .base import Attack, check_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class EOT(Attack):
+    """Expectation over transformation. Athalye et al. (2018), "Synthesizing robust adversarial
+    examples", equation 2.
+
+    The wrapped attack climbs E_t[∇ₓ J(f(t(x)), y)] in place of ∇ₓ J(f(x), y), with t drawn anew at
+    each step, and the mean over ``samples`` draws in place of the expectation. Without a
+    transformation it averages over what the model itself draws: the adaptive attack on a random
+    defense, Athalye et al. (2018), "Obfuscated gradients", section 4.2.
+
+    What the attack asks about x (is the goal reached, by which margin) is answered by the expected
+    prediction, log E_t[softmax f(t(x))]. The images of a batch share the draws of a step, so that
+    an image's result does not depend on the others. A model that draws at random does so from
+    torch's global state: seed it, if a result must be repeated.
+
+    Where we differ from the paper: the size of the perturbation is the wrapped attack's, measured
+    at x; the paper bounds E_t[d(t(x), t(x_adv))], the size after the transformation.
+
+    :param attack: any attack of this package; its goal, ε and norm are this one's.
+    :param transformation: what lies between image and model; by default the model's own randomness.
+    :param samples: draws a step, at least 1. A step takes as many times the time.
+    :param seed: of the draws.
+    :raises ValueError: samples below 1, or a goal given here rather than to the wrapped attack.
+    :raises TypeError: something else than an attack or a transformation.
+    """
+
+    attack: Attack
+    transformation: Transformation | None = None
+    samples: int = 10
+    seed: int = 0
+
+    def __post_init__(self):
+        if not isinstance(self.attack, Attack):
+            raise TypeError(
+                f"attack: expected an attack such as PGD(), found {type(self.attack).__name__}"
+            )
+        if self.transformation is not None and not isinstance(self.transformation, Transformation):
+            raise TypeError(
+                "transformation: expected one of advlab.transforms, "
+                f"found {type(self.transformation).__name__}"
+            )
+        check_whole(self, "samples")
+        if self.goal is not None or (self.targeted and not self.attack.targeted):
+            raise ValueError("goal: give it to the wrapped attack: EOT(attack=PGD(goal=...))")
+        object.__setattr__(self, "targeted", self.attack.targeted)
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", self.attack.batch_size)
+        super().__post_init__()
+
+    @property
+    def aim(self) -> Goal:
+        return self.attack.aim
+
+    def __getattr__(self, name: str):
+        # The budget is the wrapped attack's; one without has none here.
+        if name in ("eps", "norm"):
+            return getattr(self.attack, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor) -> Tensor:
+        expected = ExpectedModel(model, x, self.transformation, self.samples, self.seed)
+        try:
+            return self.attack.perturb(expected, x, y)
+        finally:
+            model.stuck = expected.stuck
+
+    def __str__(self) -> str:
+        over = "" if self.transformation is None else f", {self.transformation}"
+        return f"EOT({self.attack}{over}, samples={self.samples})"
+
+
+class ExpectedModel(AttackedModel):
+    """The model in front of one batch, seen through random transformations.
+
+    :param model: the model as it is.
+    :param x: (N, C, H, W), the batch.
+    :param transformation: by default none: the model's own randomness.
+    :param samples: draws a look.
+    :param seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        model: AttackedModel,
+        x: Tensor,
+        transformation: Transformation | None,
+        samples: int,
+        seed: int,
+    ):
+        super().__init__(model.forward, x, model.goal, model._bar)
+        self._model, self._transformation = model, transformation
+        self._samples, self._seed = samples, seed
+        self._draws = SharedDraws(seed)
+
+    def part(self, x: Tensor) -> ExpectedModel:
+        return ExpectedModel(
+            self._model.part(x), x, self._transformation, self._samples, self._seed
+        )
+
+    def _copies(self, x: Tensor, at_once: bool = True) -> Iterator[tuple[int, AttackedModel]]:
+        """How many copies of the batch go at once, and the model in front of them."""
+        room = BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"]) // max(len(x), 1)
+        left = self._samples
+        while left:
+            copies = min(left, max(room, 1) if at_once else 1)
+            left -= copies
+            yield (
+                copies,
+                AttackedModel(self._through(x, copies), x.repeat(copies, 1, 1, 1), self.goal),
+            )
+
+    def _through(self, x: Tensor, copies: int) -> Callable[[Tensor], Tensor]:
+        if self._transformation is None:
+            return self.forward
+        draw = self._draws.for_copies(x, copies)
+        return lambda many: self.forward(self._transformation.apply(many, draw))
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """(N, K): log of the expected probabilities."""
+        answers = []
+        for copies, model in self._copies(x):
+            labels = None if y is None else y.repeat(copies)
+            logits = model.logits(x.repeat(copies, 1, 1, 1), labels)
+            answers += logits.log_softmax(1).chunk(copies)
+        return _log_mean_exp(answers)
+
+    def gradient(self, x, y, *, first=False, of=None):
+        gradient, losses, answers = torch.zeros_like(x), [], []
+        # A loss of the attack's own may hold a number for each image: one copy at a time.
+        for copies, model in self._copies(x, at_once=of is None):
+            many, loss, logits = model.gradient(
+                x.repeat(copies, 1, 1, 1), y.repeat(copies), first=first, of=of
+            )
+            gradient += many.view(copies, *x.shape).sum(0)
+            losses += loss.chunk(copies)
+            answers += logits.log_softmax(1).chunk(copies)
+        logits = _log_mean_exp(answers)
+        if first:
+            zero = (gradient.flatten(1) == 0).all(1)
+            self.stuck = zero & ~self.goal.reached(logits, y)
+        return gradient / self._samples, torch.stack(losses).mean(0), logits
+
+    def jacobian(self, x, classes=None, *, of=None):
+        total, answers = None, []
+        for _, model in self._copies(x, at_once=False):
+            logits, rows = model.jacobian(x, classes, of=of)
+            total = rows if total is None else total + rows
+            answers.append(logits.log_softmax(1))
+        return _log_mean_exp(answers), total / self._samples
+
+
+def _log_mean_exp(answers: list[Tensor]) -> Tensor:
+    """log of the mean of the softmaxes; one answer comes back as it is."""
+    if len(answers) == 1:
+        return answers[0]
+    return torch.stack(answers).logsumexp(0) - torch.tensor(len(answers)).log().item()
