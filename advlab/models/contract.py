@@ -116,8 +116,7 @@ def check_logits(
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(f"model: expected logits of shape ({len(x)}, K), found {found}")
     check_answers(logits)
-    rounding = max(1e-5, 10 * torch.finfo(logits.dtype).eps)
-    if probabilities and are_probabilities(logits, rounding):
+    if probabilities and are_probabilities(logits):
         raise ValueError(
             "model: expected logits, found probabilities (rows that sum to 1); "
             "drop the last softmax: gradients vanish through it, and attacks look weak"
@@ -135,12 +134,16 @@ def check_answers(logits: Tensor) -> None:
         raise ValueError("model: expected finite logits, found NaN or infinity")
 
 
-def are_probabilities(logits: Tensor, tolerance: float) -> bool:
-    """Whether all are at least 0 and sum to 1 over the classes, (N, K, ...); not of no numbers."""
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether all are at least 0 and sum to 1, but for rounding, over the classes, (N, K, ...).
+
+    No numbers at all are no probabilities.
+    """
     answer = logits.detach()
     if not answer.numel():
         return False
-    return bool(answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < tolerance)
+    rounding = max(1e-5, 10 * torch.finfo(answer.dtype).eps)
+    return bool(answer.min() >= 0 and (answer.sum(1) - 1).abs().max() < rounding)
 
 
 def check_classes(logits: Tensor, y: Tensor | None) -> None:

@@ -109,7 +109,7 @@ def check_map_logits(logits: Tensor, x: Tensor, y: Tensor | None = None) -> None
             f"pixel, found {shape}"
         )
     check_answers(logits)
-    if are_probabilities(logits, 1e-3):
+    if are_probabilities(logits):
         raise ValueError(
             "model: expected logits, found probabilities (they sum to 1 at each pixel); "
             "drop the last softmax"
