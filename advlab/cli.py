@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from .photo.cli import add_photo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +44,12 @@ def _parser(first: str | None) -> argparse.ArgumentParser:
     _add_zoo(commands)
     _add_data(commands)
     _add_reproduce(commands)
+    add_photo(commands)
     if first not in (
         "zoo",
         "data",
         "reproduce",
+        "photo",
         "--version",
     ):  # reading notebooks takes long to import
         from .course.cli import add_commands
@@ -109,9 +112,10 @@ def _zoo_train(args: argparse.Namespace) -> int:
     from .models import zoo
 
     card = zoo.train(args.name, device=device(args.device))
+    after = f"after {card.epochs} epochs " if card.epochs else ""
     print(
         f"{card.name}: {card.accuracy:.2%} of {card.tested_on:,} test {card.unit} of {card.data} "
-        f"after {card.epochs} epochs in {card.seconds:.0f} s; written to {zoo.WEIGHTS}"
+        f"{after}in {card.seconds:.0f} s; written to {zoo.WEIGHTS}"
     )
     return 0
 

@@ -189,7 +189,7 @@ def test_data_lists_every_set_and_where_it_is_looked_for(tmp_path, monkeypatch, 
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert list(lines) == ["name", *NAMES, "folder:PATH"]
     there = {name for name in NAMES if lines[name].endswith(" yes")}
-    assert there == {"mnist5k", "scenes", "mnist"}
+    assert there == {"mnist5k", "scenes", "signs", "speech", "mnist"}
     assert all(lines[name].endswith(" no") for name in set(NAMES) - there)
     assert str(tmp_path / "cifar-10-batches-py") in lines["cifar10"]
 

@@ -1,6 +1,8 @@
 """Attacks: each a frozen dataclass of its hyper-parameters, called as ``attack(model, x, y)``."""
 
+from .adversarial_patch import AdversarialPatch, PatchInterrupted
 from .apgd import APGD, APGDT
+from .augment import jacobian_augment, noise_augment, reservoir
 from .autoattack import AutoAttack, RandomnessWarning
 from .base import Attack, AttackInterrupted, GradientWarning
 from .boundary import Boundary
@@ -14,11 +16,23 @@ from .hopskipjump import HopSkipJump
 from .jsma import JSMA, saliency_map
 from .momentum import MIFGSM
 from .noise import Noise
+from .oracle import Oracle, QueryBudgetSpent
+from .patch import Patch
 from .pgd import BIM, PGD
+from .printable import (
+    black_and_white,
+    nearest_printable,
+    non_printability,
+    printable_colors,
+)
+from .rp2 import RP2
 from .segmentation import SegmentationUAP, hide
 from .spsa import SPSA, spsa_gradient
 from .square import Square
+from .stickers import sticker_mask, vulnerable_mask
+from .substitute import Substitute, SubstituteInterrupted, SubstituteRun
 from .universal import UAP, UAPInterrupted
+from .voice import Microphone, audible_energy, modulate, resample
 
 __all__ = [
     "APGD",
@@ -34,8 +48,10 @@ __all__ = [
     "MIFGSM",
     "PGD",
     "RFGSM",
+    "RP2",
     "SPSA",
     "UAP",
+    "AdversarialPatch",
     "Attack",
     "AttackInterrupted",
     "AutoAttack",
@@ -44,12 +60,32 @@ __all__ = [
     "DeepFool",
     "GradientWarning",
     "HopSkipJump",
+    "Microphone",
     "Noise",
+    "Oracle",
+    "Patch",
+    "PatchInterrupted",
+    "QueryBudgetSpent",
     "RandomnessWarning",
     "SegmentationUAP",
     "Square",
+    "Substitute",
+    "SubstituteInterrupted",
+    "SubstituteRun",
     "UAPInterrupted",
+    "audible_energy",
+    "black_and_white",
     "hide",
+    "jacobian_augment",
+    "modulate",
+    "nearest_printable",
+    "noise_augment",
+    "non_printability",
+    "printable_colors",
+    "resample",
+    "reservoir",
     "saliency_map",
     "spsa_gradient",
+    "sticker_mask",
+    "vulnerable_mask",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import ClassVar
 
 import torch
@@ -14,6 +13,8 @@ from tqdm.auto import tqdm
 
 from .. import threat
 from ..backend import Interrupted, in_batches
+from ..checks import check_number as check_number
+from ..checks import check_whole as check_whole
 from ..goals import TARGETED, UNTARGETED, Goal, Targeted, parse_goal
 from ..models.contract import (
     check_device,
@@ -148,6 +149,13 @@ class Attack:
         """Attack one batch."""
         raise NotImplementedError
 
+    def changed(self, **change) -> Attack:
+        """This attack with other hyper-parameters: ``attack.changed(eps=0.1)``.
+
+        :raises TypeError: a name that it does not have.
+        """
+        return dataclasses.replace(self, **change)
+
     def __str__(self) -> str:
         """The name with what differs from the defaults: ``PGD(eps=0.1, steps=10)``."""
         shown = [
@@ -156,28 +164,6 @@ class Attack:
             if f.repr and (f.name == "eps" or getattr(self, f.name) != f.default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
-
-
-def check_number(attack: Attack, name: str, low: float = 0.0, high: float = 1e30) -> None:
-    """Check the hyper-parameter of that name, and make a plain number of it.
-
-    :raises ValueError: not a number from ``low`` to ``high`` (beyond 1e30, float32 overflows).
-    """
-    value = getattr(attack, name)
-    if not (isinstance(value, Real) and low <= value <= high):
-        upto = "" if high == 1e30 else f", at most {high:g}"
-        raise ValueError(
-            f"{name}: expected a finite number, at least {low:g}{upto}, found {value!r}"
-        )
-    if not isinstance(value, (int, float)):  # NumPy's, or a Fraction
-        object.__setattr__(attack, name, float(value))
-
-
-def check_whole(attack: Attack, name: str, least: int = 1) -> None:
-    """:raises ValueError: the hyper-parameter is not a whole number from ``least``."""
-    value = getattr(attack, name)
-    if not (isinstance(value, Integral) and value >= least):
-        raise ValueError(f"{name}: expected a whole number from {least}, found {value!r}")
 
 
 def set_norm(attack: Attack, *allowed: str) -> None:

@@ -18,7 +18,7 @@ from .base import Attack, check_whole
 @dataclass(frozen=True, kw_only=True)
 class EOT(Attack):
     """Expectation over transformation. Athalye et al. (2018), "Synthesizing robust adversarial
-    examples", equation 2.
+    examples", section 2.1.
 
     The wrapped attack climbs E_t[∇ₓ J(f(t(x)), y)] in place of ∇ₓ J(f(x), y), with t drawn anew at
     each step, and the mean over ``samples`` draws in place of the expectation. Without a
@@ -26,12 +26,18 @@ class EOT(Attack):
     defense, Athalye et al. (2018), "Obfuscated gradients", section 4.2.
 
     What the attack asks about x (is the goal reached, by which margin) is answered by the expected
-    prediction, log E_t[softmax f(t(x))]. The images of a batch share the draws of a step, so that
-    an image's result does not depend on the others. A model that draws at random does so from
-    torch's global state: seed it, if a result must be repeated.
+    prediction, log E_t[softmax f(t(x))]. An attack that stops at its first success, such as
+    ``PGD(early_stop=True)``, takes the word of these few draws. The images of a batch share the
+    draws of a step, so that an image's result does not depend on the others. A model that draws at
+    random does so from torch's global state: seed it, if a result must be repeated.
 
     Where we differ from the paper: the size of the perturbation is the wrapped attack's, measured
-    at x; the paper bounds E_t[d(t(x), t(x_adv))], the size after the transformation.
+    at x, and bounded or punished as that attack does. The paper measures it after the
+    transformation, by how far t(x_adv) appears from t(x) to the eye (L2 in LAB colors), and adds
+    that to the loss.
+
+    ``changed`` passes on what it does not have: ``EOT(attack=PGD()).changed(eps=0.1)`` is
+    ``EOT(attack=PGD(eps=0.1))``.
 
     :param attack: any attack of this package; its goal, ε and norm are this one's.
     :param transformation: what lies between image and model; by default the model's own randomness.
@@ -81,6 +87,13 @@ class EOT(Attack):
         finally:
             model.stuck = expected.stuck
 
+    def changed(self, **change) -> EOT:
+        own = ("attack", "transformation", "samples", "seed", "batch_size")
+        mine = {name: change.pop(name, getattr(self, name)) for name in own}
+        if change:
+            mine["attack"] = mine["attack"].changed(**change)
+        return EOT(**mine)
+
     def __str__(self) -> str:
         over = "" if self.transformation is None else f", {self.transformation}"
         return f"EOT({self.attack}{over}, samples={self.samples})"
@@ -108,23 +121,37 @@ class ExpectedModel(AttackedModel):
         self._model, self._transformation = model, transformation
         self._samples, self._seed = samples, seed
         self._draws = SharedDraws(seed)
+        self._room = BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"])  # images at once
 
     def part(self, x: Tensor) -> ExpectedModel:
         return ExpectedModel(
             self._model.part(x), x, self._transformation, self._samples, self._seed
         )
 
-    def _copies(self, x: Tensor, at_once: bool = True) -> Iterator[tuple[int, AttackedModel]]:
-        """How many copies of the batch go at once, and the model in front of them."""
-        room = BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"]) // max(len(x), 1)
-        left = self._samples
+    def _ask(self, x: Tensor, question: Callable, *, first=False, at_once=True) -> Iterator[tuple]:
+        """What the model answers about all the copies of the batch, some at once: (n, answer).
+
+        :param question: of a model in front of n copies, of the copies, and of n.
+        :param first: one copy goes ahead, so that an error tells of a batch as it was given.
+        :param at_once: as many copies as memory holds; else one after the other.
+        """
+        alone, left = first or not at_once, self._samples
         while left:
-            copies = min(left, max(room, 1) if at_once else 1)
-            left -= copies
-            yield (
-                copies,
-                AttackedModel(self._through(x, copies), x.repeat(copies, 1, 1, 1), self.goal),
-            )
+            copies = 1 if alone else min(left, max(self._room // max(len(x), 1), 1))
+            given, answer = self._draws.given, None
+            try:
+                many = x.repeat(copies, 1, 1, 1)
+                model = AttackedModel(self._through(x, copies), many, self.goal)
+                answer = question(model, many, copies)
+            except torch.OutOfMemoryError:
+                if copies == 1:
+                    raise  # a smaller batch may do
+            if answer is None:  # out here the error, and with it the memory that it held, is gone
+                self._room, self._draws.given = len(x) * (copies // 2), given
+                torch.cuda.empty_cache()
+                continue
+            left, alone = left - copies, not at_once
+            yield copies, answer
 
     def _through(self, x: Tensor, copies: int) -> Callable[[Tensor], Tensor]:
         if self._transformation is None:
@@ -134,20 +161,22 @@ class ExpectedModel(AttackedModel):
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """(N, K): log of the expected probabilities."""
+
+        def question(model: AttackedModel, many: Tensor, copies: int) -> Tensor:
+            return model.logits(many, None if y is None else y.repeat(copies))
+
         answers = []
-        for copies, model in self._copies(x):
-            labels = None if y is None else y.repeat(copies)
-            logits = model.logits(x.repeat(copies, 1, 1, 1), labels)
+        for copies, logits in self._ask(x, question, first=y is not None):
             answers += logits.log_softmax(1).chunk(copies)
         return _log_mean_exp(answers)
 
     def gradient(self, x, y, *, first=False, of=None):
+        def question(model: AttackedModel, many: Tensor, copies: int) -> tuple:
+            return model.gradient(many, y.repeat(copies), first=first, of=of)
+
         gradient, losses, answers = torch.zeros_like(x), [], []
         # A loss of the attack's own may hold a number for each image: one copy at a time.
-        for copies, model in self._copies(x, at_once=of is None):
-            many, loss, logits = model.gradient(
-                x.repeat(copies, 1, 1, 1), y.repeat(copies), first=first, of=of
-            )
+        for copies, (many, loss, logits) in self._ask(x, question, first=first, at_once=of is None):
             gradient += many.view(copies, *x.shape).sum(0)
             losses += loss.chunk(copies)
             answers += logits.log_softmax(1).chunk(copies)
@@ -158,9 +187,11 @@ class ExpectedModel(AttackedModel):
         return gradient / self._samples, torch.stack(losses).mean(0), logits
 
     def jacobian(self, x, classes=None, *, of=None):
+        def question(model: AttackedModel, many: Tensor, copies: int) -> tuple:
+            return model.jacobian(many, classes, of=of)
+
         total, answers = None, []
-        for _, model in self._copies(x, at_once=False):
-            logits, rows = model.jacobian(x, classes, of=of)
+        for _, (logits, rows) in self._ask(x, question, at_once=False):
             total = rows if total is None else total + rows
             answers.append(logits.log_softmax(1))
         return _log_mean_exp(answers), total / self._samples

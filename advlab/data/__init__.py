@@ -16,13 +16,21 @@ from .pictures import load_image
 from .scenes import CLASSES as SCENE_CLASSES
 from .scenes import PALETTE as SCENE_PALETTE
 from .scenes import scenes, scenes_dataset
+from .sign_faces import SIGN_CLASSES, SIGN_PALETTE, sign_face, sign_mask
+from .signs import Roadside, signs, signs_dataset
+from .speech import CLASSES as SPEECH_CLASSES
+from .speech import speech, speech_dataset
 from .vision import cifar10, fashion_mnist, gtsrb, import_torchvision, mnist
 
 __all__ = [
     "NAMES",
     "SCENE_CLASSES",
     "SCENE_PALETTE",
+    "SIGN_CLASSES",
+    "SIGN_PALETTE",
+    "SPEECH_CLASSES",
     "Dataset",
+    "Roadside",
     "Split",
     "cache_folder",
     "data_folder",
@@ -31,18 +39,29 @@ __all__ = [
     "load",
     "load_image",
     "scenes",
+    "sign_face",
+    "sign_mask",
+    "signs",
+    "speech",
 ]
 
 # What each name holds, and the folder below the root that it is looked for in.
 NAMES = {
     "mnist5k": ("5,000 MNIST digits, installed with advlab, no network needed", None),
     "scenes": ("1,200 made street scenes, 48 x 96, a class for each pixel, no network", None),
+    "signs": ("3,600 made photographs of road signs, 48 x 48, color, no network", None),
+    "speech": ("1,500 spectrograms of made spoken commands, 32 x 32, no network", None),
     "mnist": ("70,000 digits, 28 x 28, gray", "MNIST/raw"),
     "fashion-mnist": ("70,000 pictures of clothes, 28 x 28, gray", "FashionMNIST/raw"),
     "cifar10": ("60,000 photographs, 32 x 32, color", "cifar-10-batches-py"),
     "gtsrb": ("39,270 road signs, 32 x 32, color", "gtsrb"),
 }
-_MADE = {"mnist5k": mnist5k, "scenes": scenes_dataset}
+_MADE = {
+    "mnist5k": mnist5k,
+    "scenes": scenes_dataset,
+    "signs": signs_dataset,
+    "speech": speech_dataset,
+}
 _DOWNLOADED = {"mnist": mnist, "fashion-mnist": fashion_mnist, "cifar10": cifar10, "gtsrb": gtsrb}
 
 
@@ -58,6 +77,8 @@ def load(
 
     ``"mnist5k"`` is there without a network: 4,000 training and 1,000 test images of MNIST. So
     is ``"scenes"``, :func:`advlab.data.scenes`: its labels are maps of classes (N, H, W).
+    And ``"signs"``, :func:`advlab.data.signs`: ten road signs, photographed; and ``"speech"``:
+    spectrograms of ten spoken commands, made by :func:`advlab.data.speech`.
     ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` and ``"gtsrb"`` are read from the root, and
     downloaded to it the first time. ``"folder:PATH"`` reads your own images, from
     ``PATH/train/CLASS/`` and ``PATH/test/CLASS/``, or from ``PATH/CLASS/``, of which a fifth is

@@ -1,24 +1,43 @@
 """How robust is a model? Attacks run, outcomes measured from outside, numbers reported."""
 
+from .destruction import Destruction, destruction_rate
 from .evaluate import accuracy_curve, evaluate
 from .fooling import fooling_rate
 from .metrics import minimum_distortion, robust_accuracy, success_rate
+from .oracle import OracleError, oracle_error
+from .patch import PatchScore, noise_patch, patch_curve, patch_success, picture_patch
+from .physical import answers_over_draws, physical_success, success_over_draws
 from .queries import QueryCurve, query_curve
 from .report import AttackResult, Report
 from .segmentation import hidden_rate, preserved_rate, target_rate
+from .transfer import TransferMatrix, transfer_matrix
 
 __all__ = [
     "AttackResult",
+    "Destruction",
+    "OracleError",
+    "PatchScore",
     "QueryCurve",
     "Report",
+    "TransferMatrix",
     "accuracy_curve",
+    "answers_over_draws",
+    "destruction_rate",
     "evaluate",
     "fooling_rate",
     "hidden_rate",
     "minimum_distortion",
+    "noise_patch",
+    "oracle_error",
+    "patch_curve",
+    "patch_success",
+    "physical_success",
+    "picture_patch",
     "preserved_rate",
     "query_curve",
     "robust_accuracy",
+    "success_over_draws",
     "success_rate",
     "target_rate",
+    "transfer_matrix",
 ]

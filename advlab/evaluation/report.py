@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import __version__, threat
 from ..data.files import write_atomically
 from .metrics import success_rate
+from .table import aligned
 
 FORMAT = "advlab-report-1"
 
@@ -95,21 +96,14 @@ class Report:
             )
         if len(self.attacks) > 1:
             rows.append(("worst case", f"{self.robust_accuracy():.1%}", "", "", "", ""))
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))
-            )
-            for row in (head, *rows)
-        ]
-        lines.insert(1, "  ".join("-" * w for w in widths))
+        lines = [aligned(head, rows)]
         for a in self.attacks:
             if count := int(a.invalid.sum()):
                 lines.append(
                     f"* {a.name}: {count} images left the box or the budget, or held NaN, "
                     "and count as failed"
                 )
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join(lines)
 
     __str__ = table
 

@@ -3,7 +3,9 @@
 from .cnn import CNN
 from .contract import accuracy, frozen, predict, predict_logits
 from .counting import count_parameters
+from .ensemble import Ensemble, leave_one_out
 from .gates import Layer, Neuron, and_gate, nand_gate, not_gate, or_gate, xor_network
+from .kernel_svm import KernelSVM
 from .mlp import MLP, LogisticRegression
 from .normalized import Normalized
 from .pretrained import Pretrained, architecture, pretrained, pretrained_names
@@ -15,6 +17,8 @@ __all__ = [
     "CNN",
     "MLP",
     "Card",
+    "Ensemble",
+    "KernelSVM",
     "Layer",
     "LogisticRegression",
     "Neuron",
@@ -29,6 +33,7 @@ __all__ = [
     "confusion",
     "count_parameters",
     "frozen",
+    "leave_one_out",
     "load_model",
     "nand_gate",
     "not_gate",

@@ -1,12 +1,14 @@
 """The zoo: networks that were trained before, with a card that says how.
 
 A recipe is data: which network, on which images, with which settings of
-:func:`advlab.training.fit`. To add a model, add a recipe and run ``advlab zoo train NAME``.
+:func:`advlab.training.fit`, or of the model's own method ``fit`` where it has one. To add a model,
+add a recipe and run ``advlab zoo train NAME``.
 """
 
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from ..data.files import write_atomically
 from .cnn import CNN
 from .contract import accuracy
 from .counting import count_parameters
+from .kernel_svm import KernelSVM
 from .mlp import MLP, LogisticRegression
 from .resnet import ResNet
 from .segmentation import SegmentationNet, class_iou, pixel_accuracy, predict_maps
@@ -36,7 +39,8 @@ class Recipe:
 
     :param build: gives the untrained network.
     :param data: the name of the data set, for :func:`advlab.data.load`.
-    :param settings: gives the keyword arguments of :func:`advlab.training.fit`.
+    :param settings: gives the keyword arguments of :func:`advlab.training.fit`, or of the model's
+        own ``fit(x, y, **settings)``.
     :param seed: of the initial weights and of the training.
     """
 
@@ -59,15 +63,37 @@ def _shifted(pixels: int, **settings) -> Callable[[], dict]:
     return make
 
 
+def _sized(network: type[nn.Module], **sizes: int) -> Callable[[], nn.Module]:
+    """A network for images of another size than the course's digits, under its own name."""
+
+    @functools.wraps(network, updated=())
+    def build() -> nn.Module:
+        return network(**sizes)
+
+    return build
+
+
 RECIPES = {
     "mnist-cnn": Recipe(CNN, "mnist5k", _plain(epochs=12, lr=3e-3)),
+    "mnist-cnn-b": Recipe(CNN, "mnist5k", _plain(epochs=12, lr=3e-3), seed=1),
     "mnist-resnet": Recipe(ResNet, "mnist5k", _plain(epochs=12, lr=3e-3)),
     "mnist-mlp": Recipe(MLP, "mnist5k", _plain(epochs=20, lr=3e-3)),
     "mnist-logistic": Recipe(LogisticRegression, "mnist5k", _plain(epochs=20, lr=3e-3)),
+    "mnist-svm": Recipe(KernelSVM, "mnist5k", _plain(gamma=0.01, C=10.0)),
     "mnist-cnn-full": Recipe(CNN, "mnist", _shifted(2, epochs=15, lr=2e-3, batch_size=128)),
+    "signs-cnn": Recipe(
+        _sized(CNN, channels=3, size=48, stride=2), "signs", _shifted(2, epochs=20, lr=3e-3)
+    ),
+    "signs-cnn-b": Recipe(
+        _sized(CNN, channels=3, size=48, stride=2),
+        "signs",
+        _shifted(2, epochs=20, lr=3e-3),
+        seed=1,
+    ),
     "scenes-segmentation": Recipe(
         SegmentationNet, "scenes", _plain(epochs=10, lr=4e-3, batch_size=16)
     ),
+    "speech-cnn": Recipe(_sized(CNN, size=32), "speech", _plain(epochs=12, lr=3e-3)),
 }
 
 
@@ -77,6 +103,7 @@ class Card:
 
     :param accuracy: on the test split of ``data``, between 0 and 1, of ``tested_on`` images; of
         ``tested_on`` pixels where every pixel has a class.
+    :param epochs: 0 for a model that is not trained in epochs, such as a kernel machine.
     :param sha256: of the file.
     :param iou: where every pixel has a class, the intersection over union of each class.
     """
@@ -160,8 +187,6 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
 
     :raises ValueError: no such recipe; the message lists what there is.
     """
-    from ..training import fit
-
     if name not in RECIPES:
         raise ValueError(f"model: found {name!r}, expected one of {', '.join(RECIPES)}")
     recipe = RECIPES[name]
@@ -171,7 +196,8 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
         model = recipe.build()
     settings = recipe.settings()
     where = torch.device(device or "cpu")
-    history = fit(model, data, seed=recipe.seed, progress=progress, device=where, **settings)
+    with backend.Stopwatch() as watch:
+        epochs = _fit(model, data, recipe.seed, settings, where, progress)
     content = safetensors.torch.save(
         {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
     )
@@ -185,10 +211,10 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
         command=f"advlab zoo train {name}",
         settings={key: repr(value) for key, value in settings.items()},
         seed=recipe.seed,
-        epochs=len(history.loss),
+        epochs=epochs,
         accuracy=round((pixel_accuracy if of_pixels else accuracy)(model, *test), 6),
         tested_on=test.y.numel(),
-        seconds=round(sum(history.seconds), 1),
+        seconds=round(watch.seconds, 1),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         device=where.type,
         torch=torch.__version__,
@@ -199,6 +225,16 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
     text = json.dumps(asdict(card), indent=2) + "\n"
     write_atomically(WEIGHTS / f"{name}.json", text.encode())
     return card
+
+
+def _fit(model, data: Dataset, seed: int, settings: dict, where, progress: bool) -> int:
+    """Train by the model's own method, or else by gradients. Returns the epochs that it took."""
+    from ..training import fit
+
+    if hasattr(model, "fit"):
+        model.to(where).fit(*data.train.to(where), **settings)
+        return 0
+    return len(fit(model, data, seed=seed, progress=progress, device=where, **settings).loss)
 
 
 def _iou(model: nn.Module, data: Dataset) -> dict[str, float]:

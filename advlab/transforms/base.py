@@ -9,6 +9,7 @@ attack the same photographs of all images (:class:`SharedDraws`, for :class:`adv
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -91,13 +92,15 @@ class Chain(Transformation):
 class SharedDraws:
     """Random numbers that all images of a batch share, drawn on the CPU from one seed.
 
-    An image's numbers do not depend on which others stand beside it.
+    Copies are numbered as they are handed out, and each has a stream of its own. So a copy's
+    numbers depend neither on which images stand in the batch nor on how many copies go at once.
 
     :param seed: another seed, other numbers.
+    :ivar given: how many copies were handed out; set it back to have the same ones again.
     """
 
     def __init__(self, seed: int):
-        self._random = generator(seed)
+        self._seed, self.given = seed, 0
 
     def for_copies(self, x: Tensor, copies: int) -> Draw:
         """A ``draw`` for copies × n images: x repeated, ``x.repeat(copies, 1, 1, 1)``.
@@ -106,11 +109,16 @@ class SharedDraws:
 
         :param x: (n, C, H, W), the images before they are repeated.
         """
+        sources = [
+            generator(zlib.crc32(f"{self._seed} {number}".encode()))
+            for number in range(self.given, self.given + copies)
+        ]
+        self.given += copies
 
         def draw(kind: str, shape: tuple[int, ...]) -> Tensor:
             numbers = torch.empty((copies, *shape), dtype=x.dtype)
-            for row in numbers:
-                draw_into(row, kind, self._random)
+            for row, source in zip(numbers, sources, strict=True):
+                draw_into(row, kind, source)
             return numbers.to(x.device).repeat_interleave(len(x), 0)
 
         return draw
@@ -119,3 +127,12 @@ class SharedDraws:
 def between(draw: Draw, x: Tensor, low: float, high: float) -> Tensor:
     """A number for each image, uniform between two values: (N, 1, 1, 1)."""
     return per_image(low + (high - low) * draw("uniform", ()), x)
+
+
+def clip(x: Tensor) -> Tensor:
+    """x clipped to [0, 1]; its gradient passes as if it were not.
+
+    A pixel that noise or rounding drove out of the box would otherwise answer 0, and an attack
+    that starts on a black background would not see half of its pixels.
+    """
+    return x.detach().clamp(0, 1) + (x - x.detach())  # what is added is exactly 0

@@ -6,6 +6,7 @@ Blue is natural, orange adversarial, gray reference; perturbations lie on a dive
 from .bars import accuracy_bars, confidence_bars
 from .boundaries import boundary_2d, decision_boundary
 from .curves import epsilon_curve, loss_along, training_curve
+from .heatmap import heatmap, transfer
 from .images import compare, perturbation, show_images
 from .look import (
     ADVERSARIAL,
@@ -20,6 +21,7 @@ from .look import (
     use_style,
 )
 from .network import network
+from .sound import Player, audio, spectrogram, spectrum
 from .tables import pixel_table
 from .widgets import frames, small_png
 
@@ -30,13 +32,16 @@ __all__ = [
     "PERTURBATION",
     "REFERENCE",
     "Figure",
+    "Player",
     "accuracy_bars",
+    "audio",
     "boundary_2d",
     "compare",
     "confidence_bars",
     "decision_boundary",
     "epsilon_curve",
     "frames",
+    "heatmap",
     "loss_along",
     "network",
     "perturbation",
@@ -45,7 +50,10 @@ __all__ = [
     "save",
     "show_images",
     "small_png",
+    "spectrogram",
+    "spectrum",
     "style",
     "training_curve",
+    "transfer",
     "use_style",
 ]

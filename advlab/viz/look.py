@@ -36,6 +36,10 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 PERTURBATION = LinearSegmentedColormap.from_list(
     "perturbation", ["#4A1E80", "#9488BE", "#FFFFFF", "#DDA04F", "#8C4A0B"], N=255
 )
+# A fraction that an attack reached: the darker, the more, in gray print too.
+SUCCESS = LinearSegmentedColormap.from_list(
+    "success", ["#FFFFFF", "#F6C9A5", ADVERSARIAL, "#5E1F00"], N=255
+)
 
 WIDTH = 6.4  # inches: at the width of a phone, 12 points are still read without a zoom
 DPI = 140
@@ -154,6 +158,12 @@ def frame(ax: Axes) -> None:
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set(visible=True, color="#C8C8C8", linewidth=0.8)
+
+
+def ink_on(color: Sequence[float]) -> str:
+    """Dark or white, whichever is read on that color. (R, G, B), or with A, from 0 to 1."""
+    red, green, blue = color[:3]
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
 
 
 def fraction(value: float) -> str:

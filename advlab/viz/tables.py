@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from . import look
-from .look import ADVERSARIAL, INK, PERTURBATION, WIDTH, styled
+from .look import ADVERSARIAL, PERTURBATION, WIDTH, styled
 
 
 @styled
@@ -114,16 +114,15 @@ def _draw_table(ax: Axes, table: np.ndarray, signed: bool, digits: int, font: fl
         picture = ax.imshow(table, cmap=PERTURBATION, vmin=-2 * limit, vmax=2 * limit)
     else:
         picture = ax.imshow(table, cmap="gray", vmin=0, vmax=max(1.0, float(table.max())))
-    rgb = picture.to_rgba(table)[..., :3]
+    colors = picture.to_rgba(table)
     signs = signed and np.isin(table, (-1, 0, 1)).all()
     for (row, column), value in np.ndenumerate(table):
-        bright = rgb[row, column] @ (0.299, 0.587, 0.114)
         # Adding zero turns −0.0 into 0.0: no cell says −0.000.
         rounded = round(float(value), digits) + 0.0
         text = ("−1", "0", "+1")[int(value) + 1] if signs else f"{rounded:.{digits}f}"
         ax.text(
             column, row, text.replace("-", "−"), ha="center", va="center", fontsize=font,
-            color=INK if bright > 0.5 else "white",
+            color=look.ink_on(colors[row, column]),
         )  # fmt: skip
     look.frame(ax)
     ax.set_xticks(np.arange(table.shape[1] + 1) - 0.5, minor=True)

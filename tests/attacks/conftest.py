@@ -15,6 +15,7 @@ from advlab.attacks import (
     CWL0,
     CWL2,
     EAD,
+    EOT,
     FABT,
     FGSM,
     JSMA,
@@ -31,6 +32,7 @@ from advlab.attacks import (
     Noise,
     Square,
 )
+from advlab.transforms import Blur, Chain, Contrast, SensorNoise
 
 # Every attack, small enough to run in every test. Each has eps and norm.
 GRADIENT_ATTACKS = [
@@ -54,6 +56,12 @@ GRADIENT_ATTACKS = [
     APGD(eps=0.1, steps=10),
     APGD(eps=1.0, norm="L2", steps=8, restarts=2),
     APGD(eps=0.1, steps=10, loss="margin"),
+    EOT(
+        attack=PGD(eps=0.1, steps=7),
+        transformation=Chain(Contrast(factor=(0.5, 1)), SensorNoise(read=0.05)),
+        samples=4,
+    ),
+    EOT(attack=FGSM(eps=1.0, norm="L2"), transformation=Blur(sigma=(0, 1)), samples=2),
 ]
 # Attacks that look for the smallest perturbation: they have a norm and no eps.
 MINIMUM_ATTACKS: list[Attack] = [

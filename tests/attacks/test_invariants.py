@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from advlab import threat
-from advlab.attacks import FGSM, PGD, Noise
+from advlab.attacks import EOT, FGSM, PGD, Noise
 
 from .conftest import ATTACKS, GRADIENT_ATTACKS, Nothing, images, small_cnn
 
@@ -62,19 +62,15 @@ def test_images_at_the_edge_of_the_box_move_inward_only(attack, value, cnn, devi
 
 @every_attack
 def test_a_budget_of_zero_leaves_the_images(attack, cnn, x, y):
-    import dataclasses
-
     change = {"eps": 0.0} | ({"alpha": 0.0} if getattr(attack, "alpha", None) else {})
-    assert torch.equal(dataclasses.replace(attack, **change)(cnn, x, y), x)
+    assert torch.equal(attack.changed(**change)(cnn, x, y), x)
 
 
 @every_attack
 def test_same_answer_at_any_batch_size_in_any_order_and_alone(attack, cnn, x, y):
-    import dataclasses
-
     together = attack(cnn, x, y)
     for size in (1, 7, 40):
-        split = dataclasses.replace(attack, batch_size=size)(cnn, x, y)
+        split = attack.changed(batch_size=size)(cnn, x, y)
         torch.testing.assert_close(split, together, rtol=0, atol=1e-9)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(3)).to(x.device)
     torch.testing.assert_close(attack(cnn, x[order], y[order]), together[order], rtol=0, atol=1e-9)
@@ -121,9 +117,7 @@ def assert_does_harm(attack, model, x, y):
 @every_gradient_attack
 @pytest.mark.parametrize("targeted", [False, True])
 def test_the_attack_does_harm(attack, targeted, cnn, x, y):
-    import dataclasses
-
-    attack = dataclasses.replace(attack, targeted=targeted)
+    attack = attack.changed(targeted=targeted)
     assert_does_harm(attack, cnn, x, (y + 1) % 3 if targeted else y)
 
 
@@ -135,10 +129,8 @@ def test_doing_nothing_and_noise_do_no_harm(cnn, x, y):
 
 @every_gradient_attack
 def test_targeted_hits_the_class_wanted_more_often(attack, cnn, x, y):
-    import dataclasses
-
     wanted = (y + 1) % 3
-    attack = dataclasses.replace(attack, targeted=True)
+    attack = attack.changed(targeted=True)
     with torch.no_grad():
         assert (cnn(x).argmax(1) == wanted).sum() == 0
         assert (cnn(attack(cnn, x, wanted)).argmax(1) == wanted).double().mean() > 0.1
@@ -326,14 +318,12 @@ class Saturated(nn.Module):
 @every_gradient_attack
 @pytest.mark.parametrize("batch_size", [1, 3, 40])
 def test_zero_gradients_are_told_once_with_their_number(attack, batch_size, device):
-    import dataclasses
-
     from advlab.attacks import GradientWarning
 
     x = torch.full((8, 1, 6, 7), 0.8, dtype=torch.float64, device=device)
     x[[1, 4, 6]] = 0.2
     y = torch.zeros(8, dtype=torch.int64, device=device)
-    attack = dataclasses.replace(attack, batch_size=batch_size)
+    attack = attack.changed(batch_size=batch_size)
     with pytest.warns(GradientWarning, match="exactly zero for 3 of 8 images") as caught:
         attack(Saturated(), x, y)
     assert len(caught) == 1
@@ -380,7 +370,7 @@ def test_an_attack_cannot_be_changed_and_compares_by_value():
     assert PGD(norm=2) == PGD(norm="L2")
 
 
-@pytest.mark.parametrize("attack", sorted({type(a) for a in ATTACKS}, key=str))
+@pytest.mark.parametrize("attack", sorted({type(a) for a in ATTACKS} - {EOT}, key=str))
 @pytest.mark.parametrize("eps", [-0.1, float("nan"), float("inf"), "0.3", None])
 def test_a_budget_that_is_no_finite_number_from_zero_is_refused(attack, eps):
     with pytest.raises(ValueError, match="eps: expected a finite number, at least 0, found"):

@@ -104,7 +104,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_unknown_names_are_answered_with_the_known():
-    with pytest.raises(ValueError, match="'mnist6k', expected one of mnist5k, scenes, mnist"):
+    with pytest.raises(ValueError, match="'mnist6k', expected one of mnist5k, scenes, signs"):
         load("mnist6k")
     with pytest.raises(ValueError, match="size"):
         load("mnist5k", size=32)

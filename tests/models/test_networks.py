@@ -75,6 +75,10 @@ def test_logistic_regression_is_one_matrix(device):
             lambda: CNN(43, 3, 32),
             3 * 16 * 25 + 16 + 16 * 32 * 25 + 32 + 2048 * 100 + 100 + 101 * 43,
         ),
+        (
+            lambda: CNN(channels=3, size=48, stride=2),
+            3 * 16 * 25 + 16 + 16 * 32 * 25 + 32 + 32 * 6 * 6 * 100 + 100 + 101 * 10,
+        ),
         (lambda: LogisticRegression(), 7_850),
         (lambda: LogisticRegression(2, 3, 32), 3072 * 2 + 2),
         (lambda: MLP(), 785 * 200 + 201 * 200 + 201 * 10),
@@ -114,6 +118,16 @@ def test_a_cnn_for_images_too_small_to_halve_twice_is_refused():
     with pytest.raises(ValueError, match=r"size: expected at least 4, .* found 3"):
         CNN(size=3)
     assert CNN(size=4)(torch.rand(1, 1, 4, 4)).shape == (1, 10)
+    with pytest.raises(ValueError, match=r"size: expected at least 8, .* found 7"):
+        CNN(size=7, stride=2)
+    with pytest.raises(ValueError, match="stride: expected at least 1, found 0"):
+        CNN(stride=0)
+
+
+@pytest.mark.parametrize("size", [8, 9, 47, 48, 50])
+def test_a_cnn_with_strides_takes_images_of_any_size(size):
+    model = CNN(3, channels=2, size=size, stride=2)
+    assert model(torch.rand(2, 2, size, size)).shape == (2, 3)
 
 
 # Normalization -----------------------------------------------------------------------------------

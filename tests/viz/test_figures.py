@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from advlab import threat, viz
+from advlab.attacks import FGSM
+from advlab.evaluation import transfer_matrix
 
 
 class Linear(nn.Module):
@@ -49,11 +51,13 @@ def pictures(figure):
 
 POINTS = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]])
 GATE = (lambda z: (z.sum(1) - 1.5 >= 0).float(), (-0.5, 1.5), (-0.5, 1.5))
+RATES = torch.tensor([[1.0, 0.5, 0], [0.3, 1.0, float("nan")]])
 EVERY = {
     "show_images": lambda: viz.show_images(images(), ["a", "b"]),
     "compare": lambda: viz.compare(*pair(), torch.tensor([0, 1]), model=Linear()),
     "perturbation": lambda: viz.perturbation(pair()[1][1] - pair()[0][1]),
     "pixel_table": lambda: viz.pixel_table({"x": images()[0, 0], "s": images()[0, 0] - 0.5}),
+    "heatmap": lambda: viz.heatmap(RATES, ["a", "b"], ["c", "d", "e"], framed=RATES == 1),
     "epsilon_curve": lambda: viz.epsilon_curve({"PGD": [0.9, 0.1]}, [0, 0.1], chance=0.1),
     "training_curve": lambda: viz.training_curve({"loss": [2, 1], "accuracy": [0.5, 0.9]}),
     "loss_along": lambda: viz.loss_along(Linear(), images(1), torch.tensor([0]), steps=5),
@@ -220,6 +224,35 @@ def test_pixel_table_prints_every_number():
     assert tiny.axes[0].texts[0].get_text() == "0.000"
 
 
+def test_a_heatmap_says_and_colors_every_number():
+    ax = viz.heatmap(
+        RATES, ["a", "b"], ["c", "d", "e"], row_label="from", column_label="to", framed=RATES == 1
+    ).axes[0]
+    assert [t.get_text() for t in ax.texts] == ["100%", "50%", "0%", "30%", "100%", "–"]
+    assert [t.get_position() for t in ax.texts][3] == (0, 1)
+    assert ax.images[0].get_clim() == (0, 1)
+    lightness = [
+        viz.look.SUCCESS(v)[:3] @ np.array((0.299, 0.587, 0.114)) for v in np.linspace(0, 1)
+    ]
+    assert (np.diff(lightness) < 0).all(), "it reads in gray as well"
+    assert {t.get_color() for t in ax.texts} == {viz.look.INK, "white"}
+    corners = [(round(p.get_x()), round(p.get_y())) for p in ax.patches]
+    assert corners == [(0, 0), (1, 1)]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("from", "to")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_transfer_matrix_is_drawn_with_what_it_counted():
+    models = {"a": Linear(), "b": Linear()}
+    x = images(20)
+    matrix = transfer_matrix(models, FGSM(eps=0.2), (x, models["a"](x).argmax(1)))
+    figure = matrix.plot()
+    assert "FGSM(eps=0.2), n = 20" in texts(figure)
+    assert "made on (source)" in texts(figure)
+    assert len(figure.axes[0].patches) == 2, "a frame for each model that saw itself"
+    assert matrix.n == 20
+
+
 def test_curves_are_the_numbers_given():
     eps, accuracies = [0, 0.1, 0.3], {"a": [0.9, 0.5, 0.1], "b": torch.tensor([0.8, 0.7, 0.6])}
     ax = viz.epsilon_curve(accuracies, eps, chance=0.1, title="t").axes[0]
@@ -336,6 +369,7 @@ def test_network_writes_weights_and_biases():
     "draw",
     [
         lambda ax: viz.epsilon_curve({"a": [1, 0]}, [0, 1], ax=ax),
+        lambda ax: viz.heatmap(RATES, ["a", "b"], ["c", "d", "e"], ax=ax),
         lambda ax: viz.boundary_2d(*GATE, steps=21, ax=ax),
         lambda ax: viz.confidence_bars(torch.tensor([0.5, 0.5]), ax=ax),
         lambda ax: viz.loss_along(Linear(), images(1), torch.tensor([0]), steps=3, ax=ax),
@@ -371,6 +405,9 @@ WRONG = {
     "highlight: expected": lambda: viz.pixel_table({"x": X[0, 0]}, highlight=[(4, 0)]),
     "between: expected": lambda: viz.pixel_table({"x": X[0, 0]}, between=["+"]),
     "digits: expected": lambda: viz.pixel_table({"x": X[0, 0]}, digits={}),
+    "a row and a column for each name": lambda: viz.heatmap(RATES, ["a"], ["c", "d", "e"]),
+    "fractions from 0 to 1": lambda: viz.heatmap(100 * RATES, ["a", "b"], ["c", "d", "e"]),
+    "framed: expected": lambda: viz.heatmap(RATES, "ab", "cde", framed=torch.ones(2, 2)),
     "that rise": lambda: viz.epsilon_curve({"a": [1, 1]}, [0.1, 0]),
     "expected 2 numbers": lambda: viz.epsilon_curve({"a": [1]}, [0, 0.1]),
     "'a' in [0, 1]": lambda: viz.epsilon_curve({"a": [97, 5]}, [0, 0.1]),

@@ -1,0 +1,185 @@
+"""Expectation over transformation: what it climbs, and that it survives a camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from advlab import data
+from advlab.attacks import BIM, CWL2, EOT, FGSM, JSMA, PGD, DeepFool
+from advlab.attacks.attacked import AttackedModel
+from advlab.attacks.eot import ExpectedModel
+from advlab.evaluation import accuracy_curve, destruction_rate
+from advlab.goals import UNTARGETED, SourceTarget
+from advlab.models import load_model, predict
+from advlab.transforms import Blur, Camera, Chain, Contrast, SensorNoise, Transformation
+from advlab.transforms.base import between
+
+from .conftest import BinaryLinear
+
+SHAKY = Chain(Contrast(factor=(0.5, 1.0)), SensorNoise(read=0.1), Blur(sigma=(0, 1)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain(Transformation):
+    """t(x) = a x, a uniform."""
+
+    low: float = 0.2
+    high: float = 1.0
+
+    def apply(self, x, draw):
+        return between(draw, x, self.low, self.high) * x
+
+
+def in_front(model, x, transformation, samples, seed=0):
+    plain = AttackedModel(model, x, UNTARGETED)
+    return ExpectedModel(plain, x, transformation, samples, seed)
+
+
+def test_the_gradient_is_the_expected_gradient():
+    """A linear model and a random gain: E[∇ₓ log(1 + exp(−a w·x − b))] is an integral over a."""
+    model = BinaryLinear((1, 3, 4))
+    x = torch.rand(5, 1, 3, 4, dtype=torch.float64)
+    y = torch.ones(5, dtype=torch.int64)
+    gradient, loss, logits = in_front(model, x, Gain(), 4000).gradient(x, y)
+    gains = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000 * 0.8 + 0.2
+    w, b = model.w.detach(), model.b.detach()
+    scores = (x * w).flatten(1).sum(1, keepdim=True) * gains + b  # (5, 2000)
+    expected = -((1 - scores.sigmoid()) * gains).mean(1).view(5, 1, 1, 1) * w
+    assert torch.allclose(gradient, expected, atol=0.015 * expected.abs().max().item())
+    right = nn.functional.softplus(-scores).mean(1)
+    assert torch.allclose(loss, right, atol=0.02)
+    assert torch.allclose(logits.softmax(1)[:, 1], scores.sigmoid().mean(1), atol=0.01)
+    # What a single look without the gain would say is something else.
+    plain = AttackedModel(model, x, UNTARGETED).gradient(x, y)[0]
+    assert not torch.allclose(gradient, plain, atol=0.1 * plain.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [FGSM(eps=0.1), PGD(eps=0.1, steps=5), BIM(eps=0.1, variant="a"), DeepFool(), CWL2(steps=20),
+     JSMA(), PGD(eps=0.1, steps=5, targeted=True, early_stop=True)],
+    ids=str,
+)  # fmt: skip
+def test_through_nothing_it_is_the_attack_itself(attack, cnn, x, y):
+    y = (y + 1) % 3 if attack.targeted else y
+    expected = attack(cnn, x, y)
+    assert not torch.equal(expected, x)
+    for transformation in (None, Blur()):
+        found = EOT(attack=attack, transformation=transformation, samples=1)(cnn, x, y)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("samples", [3, 40])
+def test_a_look_does_not_depend_on_how_many_copies_go_at_once(samples, cnn, x, y):
+    looks = []
+    for room in (1, 7, 100, 4000):
+        model = in_front(cnn, x, SHAKY, samples)
+        model._room = room
+        looks.append((*model.gradient(x, y, first=room == 7), model.logits(x)))
+    for look in looks[1:]:
+        for found, expected in zip(look, looks[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_memory_that_holds_few_copies_is_enough(cnn, x, y):
+    attack = EOT(attack=PGD(eps=0.1, steps=3), transformation=SHAKY, samples=20)
+    expected = attack(cnn, x[:2], y[:2])
+
+    def limited(model, inputs):
+        if len(inputs[0]) > 3:
+            raise torch.OutOfMemoryError("out of memory (simulated)")
+
+    cnn.register_forward_pre_hook(limited)
+    torch.testing.assert_close(attack(cnn, x[:2], y[:2]), expected, rtol=0, atol=1e-9)
+
+
+def test_each_step_has_draws_of_its_own_and_the_seed_counts(cnn, x, y):
+    model = in_front(cnn, x, SHAKY, 3)
+    first, second = model.gradient(x, y)[0], model.gradient(x, y)[0]
+    assert not torch.allclose(first, second, rtol=1e-3)
+    other = in_front(cnn, x, SHAKY, 3, seed=1).gradient(x, y)[0]
+    assert not torch.allclose(first, other, rtol=1e-3)
+    assert torch.equal(first, in_front(cnn, x, SHAKY, 3).gradient(x, y)[0])
+
+
+def test_a_random_model_is_averaged_without_a_transformation(x, y):
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += len(x)
+            scores = x.flatten(1)[:, :3]
+            return scores * (1 + torch.randn(len(x), 1, dtype=x.dtype, device=x.device))
+
+    model = Noisy()
+    EOT(attack=FGSM(eps=0.1), samples=30)(model, x[:4], y[:4])
+    assert model.calls == 4 * 30
+
+
+def test_goals_are_those_of_the_wrapped_attack(cnn, x, y):
+    wanted = (y + 1) % 3
+    plain = PGD(eps=0.3, steps=10, targeted=True)
+    attack = EOT(attack=plain, transformation=Gain(low=0.9), samples=3)
+    assert attack.targeted
+    assert attack.aim == plain.aim
+    found = attack(cnn, x, wanted)
+    assert (cnn(found).argmax(1) == wanted).double().mean() > 0.5
+    pair = EOT(attack=PGD(eps=0.1, steps=3, goal=SourceTarget(1, 2)), samples=2)
+    out = pair(cnn, x, y)
+    moved = (out != x).flatten(1).any(1)
+    assert torch.equal(moved, y == 1)
+
+
+def test_what_it_does_not_have_is_changed_in_the_wrapped_attack(cnn, x, y):
+    attack = EOT(attack=PGD(eps=0.1), transformation=SHAKY, samples=2, batch_size=9)
+    assert attack.eps == 0.1
+    assert attack.norm == "Linf"
+    assert attack.changed(eps=0.2, steps=3, samples=4) == EOT(
+        attack=PGD(eps=0.2, steps=3), transformation=SHAKY, samples=4, batch_size=9
+    )
+    aimed = attack.changed(targeted=True)
+    assert aimed.attack == PGD(eps=0.1, targeted=True)
+    assert aimed.changed(targeted=False) == attack
+    assert str(attack).startswith("EOT(PGD(eps=0.1), Chain(Contrast(")
+    curve = accuracy_curve(cnn, attack.changed(steps=4), (x, y), [0.0, 0.3])
+    assert curve[0] == 1
+    assert curve[1] < 0.9
+    with pytest.raises(AttributeError, match="no attribute 'queries'"):
+        _ = attack.queries
+    with pytest.raises(TypeError, match="decay"):
+        attack.changed(decay=1.0)
+
+
+def test_wrong_use():
+    with pytest.raises(TypeError, match=r"attack: expected an attack such as PGD\(\), found type"):
+        EOT(attack=PGD)
+    with pytest.raises(TypeError, match=r"transformation: expected one of advlab.transforms"):
+        EOT(attack=PGD(), transformation=lambda x: x)
+    with pytest.raises(ValueError, match="samples: expected a whole number from 1, found 0"):
+        EOT(attack=PGD(), samples=0)
+    for goal in ({"goal": "confidence"}, {"targeted": True}):
+        with pytest.raises(ValueError, match="goal: give it to the wrapped attack"):
+            EOT(attack=PGD(), **goal)
+
+
+def test_it_survives_the_camera_better_than_the_plain_attack():
+    model = load_model("mnist-cnn", "cpu")
+    x, y = data.load("mnist5k").to("cpu").test
+    right = predict(model, x) == y
+    x, y = x[right][:60], y[right][:60]
+    plain = PGD(eps=0.15, steps=10)
+    expected = EOT(attack=plain, transformation=Camera(), samples=6)
+    seen = [
+        destruction_rate(model, x, y, attack(model, x, y), Camera(), draws=5, seed=7)
+        for attack in (plain, expected)
+    ]
+    assert seen[0].accuracy_after > 0.9  # the camera alone harms little
+    right_after = [s.adversarial_accuracy_after for s in seen]
+    assert right_after[1] < right_after[0] - 0.06
+    assert seen[1].rate < 0.7 * seen[0].rate

@@ -1,0 +1,83 @@
+"""Pictures of sounds, and the player: what they show is what went in."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import wave
+
+import numpy as np
+import pytest
+import torch
+
+from advlab import viz
+
+
+def tone(frequency, rate=16_000, length=4_000):
+    t = torch.arange(length, dtype=torch.float64) / rate
+    return 0.3 * torch.cos(2 * math.pi * frequency * t).view(1, 1, -1)
+
+
+def test_figures_have_the_same_bytes_twice():
+    for draw in (
+        lambda: viz.spectrum(
+            {"a": tone(30_000, 192_000), "b": tone(500)}, {"a": 192_000, "b": 16_000}
+        ),
+        lambda: viz.spectrogram(tone(500), title="a tone"),
+    ):
+        assert viz.png(draw()) == viz.png(draw())
+
+
+def test_spectrum_peaks_at_the_frequency_of_a_tone():
+    figure = viz.spectrum({"tone": tone(30_000, 192_000, 40_000)}, 192_000)
+    (ax,) = figure.axes
+    assert (ax.get_xlim(), ax.get_title(loc="left")) == ((0, 96), "tone")
+    path = ax.collections[0].get_paths()[0].vertices
+    assert path[path[:, 1].argmax(), 0] == pytest.approx(30, abs=0.25)
+    assert path[:, 1].max() == pytest.approx(0, abs=1e-6)
+    far = np.abs(path[:, 0] - 30) > 2
+    assert (path[far, 1] == -100).all()
+
+
+def test_spectrogram_is_dark_at_the_frequency_of_a_tone():
+    (ax,) = viz.spectrogram(tone(2_000)).axes
+    (image,) = ax.images
+    assert tuple(image.get_extent()) == (0, 250, 0, 8)
+    rows = np.asarray(image.get_array()).mean(1)
+    assert rows.argmax() / (len(rows) - 1) * 8 == pytest.approx(2, abs=0.05)
+
+
+def test_player_holds_the_sound_and_names_it():
+    player = viz.audio(tone(440), 16_000, label='"yes" & <more>')
+    page = player._repr_html_()
+    assert 'aria-label="&quot;yes&quot; &amp; &lt;more&gt;"' in page
+    assert "<audio controls" in page
+    assert "http" not in page, "no network"
+    data = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
+    with wave.open(io.BytesIO(data)) as file:
+        assert file.getparams()[:4] == (1, 2, 16_000, 4_000)
+        samples = np.frombuffer(file.readframes(4_000), "<i2")
+    expected = tone(440).flatten().numpy() - tone(440).mean().item()
+    expected = 32767 * expected / np.abs(expected).max()
+    assert np.abs(samples - expected).max() <= 0.51
+    assert viz.audio(tone(440), 16_000, label='"yes" & <more>')._repr_html_() == page
+    assert " at 0x" not in repr(player)
+    assert len(viz.audio(torch.zeros(1, 1, 10_240))._repr_html_()) < 28_000
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: viz.audio(tone(500), 192_000), "cannot be played"),
+        (lambda: viz.audio(torch.zeros(0)), "finite samples"),
+        (lambda: viz.audio(torch.tensor([math.nan])), "finite samples"),
+        (lambda: viz.spectrum({}, 16_000), "at least one"),
+        (lambda: viz.spectrum({"a": torch.tensor([math.inf])}, 16_000), "finite samples"),
+        (lambda: viz.spectrogram(torch.zeros(100)), "at least 320"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
