@@ -57,7 +57,9 @@ def test_the_stored_table_is_of_these_settings_and_meets_its_bar(results, tmp_pa
     for band in SIGNS.settings["distances"]:
         assert values["plain sign"][band]["plain right"] >= 0.95
         assert values["stickers, printed colors"][band]["printed target"] >= 0.8
-        one, many = values["stickers, one view"][band], values["stickers"][band]
+        assert values["blank stickers"][band]["painted target"] <= 0.3
+        one, many = values["poster, one view"][band], values["poster"][band]
+        assert many["painted target"] >= 0.8
         assert one["painted target"] < many["painted target"] - 0.3
     # Nothing is left to make: the same file comes back.
     (tmp_path / "road-signs.json").write_text(json.dumps(record))

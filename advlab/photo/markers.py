@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -91,10 +92,11 @@ def read_code(photo: np.ndarray, plane: Plane) -> str | None:
     """
     cv2 = opencv()
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
-    reader = cv2.QRCodeDetector()
+    # Either of OpenCV's two ways to find a code misses some that the other reads.
+    readers = (cv2.QRCodeDetector(), cv2.QRCodeDetectorAruco())
     pictures = [cut(gray, plane, plane.paper.code().grown(4), 600)]
     pictures += [_drawn_anew(gray, plane, cells) for cells in range(33, 74, 4)]
-    for picture in pictures:
+    for picture, reader in product(pictures, readers):
         try:
             text, *_ = reader.detectAndDecode(picture)
         except cv2.error:  # a code that is too damaged to be taken apart

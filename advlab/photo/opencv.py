@@ -22,7 +22,7 @@ def opencv() -> ModuleType:
             f"advlab photo needs OpenCV, which is not installed ({error}); {install}"
         ) from error
     missing = [
-        name for name in ("aruco", "QRCodeEncoder", "QRCodeDetector") if not hasattr(cv2, name)
+        name for name in ("aruco", "QRCodeEncoder", "QRCodeDetectorAruco") if not hasattr(cv2, name)
     ]
     if missing:
         raise MissingOpenCV(

@@ -38,11 +38,11 @@ ATTACKS = ("FGSM", "BIM", "PGD", TARGETED, "EOT-PGD", f"EOT-{TARGETED}")
 # Table 2 of the paper (photos, average case, top 1, ε = 16/255). It stands in between for BIM.
 PAPER = {"FGSM": 0.125, TARGETED: 0.722}
 REASON = (
-    "The paper's order (one step survives the photograph best, the least likely class worst) is of "
-    "an ImageNet network and of real photographs. Rates count only the images that an attack "
-    "fooled: where FGSM fools few, these are the easy ones, and its rate is not that of the images "
-    "that the others fooled as well. The rates in brackets are of the images that FGSM, BIM and "
-    "the least likely class all fooled."
+    "In brackets: on the images that FGSM, BIM and the least likely class all fooled. A rate is of "
+    "the images that an attack fooled; where it fools few, these are the easy ones. The paper's "
+    "order (FGSM survives the photograph best, the least likely class worst) is of an ImageNet "
+    "network and real photographs. Here the least likely class is worst as well, but FGSM survives "
+    "no better than BIM on the same images."
 )
 
 

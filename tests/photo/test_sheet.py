@@ -211,7 +211,7 @@ def test_an_old_opencv_is_named(monkeypatch):
     from advlab.photo.opencv import opencv
 
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(__version__="3.4", aruco=None))
-    with pytest.raises(MissingOpenCV, match=r"QRCodeEncoder, QRCodeDetector.*version 3\.4"):
+    with pytest.raises(MissingOpenCV, match=r"QRCodeEncoder, QRCodeDetectorAruco.*version 3\.4"):
         opencv()
 
 
