@@ -4,7 +4,7 @@ from .adversarial_patch import AdversarialPatch, PatchInterrupted
 from .apgd import APGD, APGDT
 from .augment import jacobian_augment, noise_augment, reservoir
 from .autoattack import AutoAttack, RandomnessWarning
-from .base import Attack, AttackInterrupted, GradientWarning
+from .base import Attack, AttackInterrupted, GradientWarning, LearningInterrupted
 from .boundary import Boundary
 from .carlini_wagner import CWL0, CWL2, CWLinf
 from .deepfool import DeepFool

@@ -16,22 +16,18 @@ from ..goals import TARGETED, UNTARGETED, logits_but
 from ..models.contract import check_device, check_images, check_labels, forward_of, frozen
 from ..transforms import SharedDraws, Transformation
 from .attacked import AttackedModel
-from .base import GradientWarning
+from .base import GradientWarning, LearningInterrupted
 from .patch import Patch, as_range, check_center, check_mask, check_where, circle
 from .placement import Places
 
 
-class PatchInterrupted(KeyboardInterrupt):
+class PatchInterrupted(LearningInterrupted):
     """Ctrl-C came while a patch was learned; what was learned is not lost.
 
     Go on with ``attack(model, x, y, start=error.patch)``.
 
     :ivar patch: the patch as it stood.
     """
-
-    def __init__(self, patch: Patch):
-        super().__init__("interrupted; the patch learned so far is in .patch")
-        self.patch = patch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +41,9 @@ class AdversarialPatch:
     to [0, 1]; its step size falls linearly to 0.
 
     Where we differ from the paper: images of the class ``target`` are left out, they have nothing
-    to teach; with a ``camera``, it is the photograph of the patched image that the model is given.
+    to teach; the untargeted goal is ours; with a ``camera``, it is the photograph of the patched
+    image that the model is given. The paper also has patches that are held within ε of a picture,
+    as a disguise, and patches for several networks at once; these have no setting here.
 
     :param target: the class wanted; None for any but the true one.
     :param area: (low, high), or one number: the patch's area as a fraction of the image's. Its
@@ -149,8 +147,11 @@ class AdversarialPatch:
                 f"start: expected a patch of {x.shape[1]} channels, found {len(first)}"
             )
         with torch.inference_mode(False), frozen(model):
-            pixels = self._learn(model, x.clone(), y, where, first.clone(), mask, progress)
-        if torch.equal(pixels, first):
+            # Clones: what was made in inference mode cannot take part in a gradient.
+            pixels, slopes = self._learn(
+                model, x.clone(), y.clone(), where, first.clone(), mask.clone(), progress
+            )
+        if not slopes:
             warnings.warn(
                 "nothing was learned: the gradient is exactly zero. A saturated softmax, or a "
                 "defense that masks gradients, is not robustness",
@@ -171,7 +172,8 @@ class AdversarialPatch:
             return torch.ones(1, size, size, dtype=x.dtype, device=x.device)
         return circle(size).to(x)
 
-    def _learn(self, model, x, y, where, pixels, mask, progress) -> Tensor:
+    def _learn(self, model, x, y, where, pixels, mask, progress) -> tuple[Tensor, bool]:
+        """The pixels, and whether any step had a gradient."""
         places = Places(x.shape[2:], mask, self.area, self.rotation, self.center, where)
         forward, random = forward_of(model), generator(self.seed)
         draws = SharedDraws(self.seed)
@@ -179,7 +181,7 @@ class AdversarialPatch:
         of = _log_other if self.target is None else None
         labels = y if self.target is None else torch.full_like(y, self.target)
         mean, square = torch.zeros_like(pixels), torch.zeros_like(pixels)
-        rows = _batches(len(x), self.batch_size, random)
+        rows, slopes = _batches(len(x), self.batch_size, random), False
         try:
             for t in tqdm(range(self.steps), desc="AdversarialPatch", disable=not progress):
                 index = next(rows).repeat(self.samples).to(x.device)
@@ -195,6 +197,7 @@ class AdversarialPatch:
                 attacked = AttackedModel(seen, images, goal)
                 slope, _, _ = attacked.gradient(images, labels[index], first=t == 0, of=of)
                 (gradient,) = torch.autograd.grad(patched, leaf, slope / len(index))
+                slopes = slopes or bool(gradient.any())
                 mean = 0.9 * mean + 0.1 * gradient
                 square = 0.999 * square + 0.001 * gradient.square()
                 step = mean / (1 - 0.9 ** (t + 1))
@@ -202,8 +205,9 @@ class AdversarialPatch:
                 lr = self.lr * (1 - t / self.steps)
                 pixels = (pixels.detach() + lr * step).clamp(0, 1)
         except KeyboardInterrupt as error:
-            raise PatchInterrupted(Patch(pixels.detach(), mask, self.target)) from error
-        return pixels
+            patch = Patch(pixels.detach(), mask, self.target)
+            raise PatchInterrupted(patch=patch) from error
+        return pixels, slopes
 
 
 def _log_other(logits: Tensor, y: Tensor) -> Tensor:

@@ -49,6 +49,18 @@ class AttackInterrupted(KeyboardInterrupt):
         self.x_adv, self.done = x_adv, done
 
 
+class LearningInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while something was learned; what was learned so far is not lost.
+
+    ``LearningInterrupted(v=v)`` keeps it in ``.v``; a subclass says what that is.
+    """
+
+    def __init__(self, **learned):
+        names = ", ".join(f".{name}" for name in learned)
+        super().__init__(f"interrupted; what was learned so far is in {names}")
+        vars(self).update(learned)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """An attack is its hyper-parameters; calling it on a model attacks images.

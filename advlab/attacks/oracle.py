@@ -73,7 +73,8 @@ class Oracle:
         :param x: (N, C, H, W) in [0, 1].
         :raises QueryBudgetSpent: more images than are left. The model sees none of them, and the
             count stays.
-        :raises ValueError: images or answers that break the contract.
+        :raises ValueError: images or answers that break the contract. Of answers that do, the
+            batches before them count.
         :raises advlab.backend.Interrupted: on Ctrl-C, with the labels that were given; they count.
         """
         check_images(x)
@@ -96,9 +97,11 @@ def _labels_of(model: nn.Module, batch_size: int | None) -> Callable:
     def ask(x: Tensor, count: Callable[[int], None]) -> Tensor:
         def answer(x: Tensor) -> Tensor:
             logits = forward(x)
-            check_logits(logits, x)
+            # Probabilities have the same label, and two logits come to a sum of 1 by chance.
+            check_logits(logits, x, probabilities=False)
+            labels = logits.argmax(1)
             count(len(x))
-            return logits.argmax(1)
+            return labels
 
         check_device(model, x)
         with frozen(model), torch.no_grad():

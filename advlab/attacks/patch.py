@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..backend import in_batches
+from ..checks import check_whole
 from ..images import check_images
 from ..threat import Streams
 from . import patch_files
@@ -23,7 +25,7 @@ class Patch:
     :param pixels: (C, h, w) floating point, in [0, 1].
     :param mask: (1, h, w), 1 where the patch is and 0 where it is not; between them at a soft edge.
     :param target: the class that it is meant to bring about; None for any but the true one.
-    :raises ValueError: pixels or a mask of another form.
+    :raises ValueError: pixels or a mask of another form, or a target that is no class number.
     """
 
     pixels: Tensor
@@ -33,6 +35,8 @@ class Patch:
     def __post_init__(self):
         check_images(self.pixels[None] if self.pixels.ndim == 3 else self.pixels, "pixels")
         check_mask(self.mask)
+        if self.target is not None:
+            check_whole(self, "target", 0)
         if self.pixels.ndim != 3 or self.pixels.shape[1:] != self.mask.shape[1:]:
             raise ValueError(
                 "pixels and mask: expected (C, h, w) and (1, h, w), found "
@@ -54,12 +58,12 @@ class Patch:
 
         :param x: (N, C, H, W) floating point, in [0, 1].
         :param area: the patch's area as a fraction of the image's, or (low, high); 0 puts nothing.
-        :param rotation: the most degrees by which it is turned, either way.
+        :param rotation: the most degrees by which it is turned, either way; 0 to 180.
         :param where: (1 or N, 1, H, W), 1 where the patch may lie; by default anywhere.
             Where a region has no room for the largest area, the largest that fits is taken.
         :param seed: of the places.
         :returns: (N, C, H, W), in [0, 1].
-        :raises ValueError: images that the patch does not fit on.
+        :raises ValueError: images that the patch does not fit on, or a number out of its range.
         """
         self._check(x)
         low, high = as_range(area)
@@ -92,9 +96,12 @@ class Patch:
             and of its height, from the top. It may hang over the edge.
         :param rotation: degrees, counterclockwise as seen.
         :returns: (N, C, H, W), in [0, 1].
+        :raises ValueError: images of other channels, or a number out of its range.
         """
         self._check(x)
         check_center(center)
+        if not math.isfinite(rotation):
+            raise ValueError(f"rotation: expected finite degrees, found {rotation!r}")
         places = Places(x.shape[2:], self.mask, as_range(area, least=1e-9), center=center)
         found = places.draw(torch.zeros(len(x), 4, dtype=x.dtype, device=x.device))
         angle = torch.full_like(found.angle, rotation).deg2rad()
@@ -172,7 +179,7 @@ def _numbers(values) -> tuple[float, ...]:
 
 def check_mask(mask: Tensor) -> None:
     """:raises ValueError: not (1, h, w) from 0 to 1 with something in it."""
-    if mask.ndim != 3 or len(mask) != 1 or not mask.is_floating_point():
+    if mask.ndim != 3 or len(mask) != 1 or not mask.numel() or not mask.is_floating_point():
         raise ValueError(
             f"mask: expected (1, h, w) floating point, found {tuple(mask.shape)} {mask.dtype}"
         )

@@ -83,7 +83,9 @@ def to_pdf(path: str | Path, pixels: Tensor, mask: Tensor, width_mm: float) -> P
         across = left + (np.arange(-1, w + 1) + 0.5) * width_mm / w
         down = top - (np.arange(-1, h + 1) + 0.5) * height_mm / h
         edge = torch.nn.functional.pad(mask[0].cpu().double(), (1, 1, 1, 1)).numpy()
-        line = page.contour(across, down, edge, [0.5], colors="black", linewidths=0.25)
+        # Where the mask is half as dense as at its densest: of a faint one too there is a line.
+        half = [edge.max() / 2]
+        line = page.contour(across, down, edge, half, colors="black", linewidths=0.25)
         picture.set_clip_path(line.get_paths()[0], page.transData)
         y = 1.5 * MARGIN
         page.plot([MARGIN, MARGIN + 10], [y, y], "|-", color="black", lw=0.5, ms=6)

@@ -39,6 +39,8 @@ def place(x: Tensor, pixels: Tensor, mask: Tensor, at: Place) -> Tensor:
     :param mask: (1, h, w), from 0 (not a part of the patch) to 1.
     :returns: (N, C, H, W), within [0, 1] but for rounding.
     """
+    if not len(x):
+        return x.clone()
     layer = torch.cat((pixels * mask, mask))
     matrix = _into_patch(at, x.shape[2:], mask.shape[1:]).to(x)
     # A patch that shrinks k times is averaged once, over k × k pixels, rather than in each image.
@@ -77,11 +79,11 @@ class Places:
     :param frame: (H, W) of the images.
     :param mask: (1, h, w) of the patch.
     :param area: (low, high), the patch's area as a fraction of the image's.
-    :param rotation: the most degrees by which it is turned, either way.
+    :param rotation: the most degrees by which it is turned, either way; 0 to 180.
     :param center: (u, v), where it always lies; it may then hang over the edge.
     :param where: (1 or N, 1, H, W), 1 where the patch may lie, 0 elsewhere. Where a region has no
         room for the largest area, the largest that fits takes its place.
-    :raises ValueError: no room for the patch.
+    :raises ValueError: no room for the patch, or a rotation out of its range.
     """
 
     def __init__(
@@ -93,6 +95,8 @@ class Places:
         center: tuple[float, float] | None = None,
         where: Tensor | None = None,
     ):
+        if not 0 <= rotation <= 180:
+            raise ValueError(f"rotation: expected degrees from 0 to 180, found {rotation!r}")
         self.frame, self.center, self.where = frame, center, where
         self.rotation = math.radians(rotation)
         self.box = torch.tensor(mask.shape[:0:-1], dtype=torch.float64) / 2
@@ -156,7 +160,9 @@ class Places:
         if self.center is not None:
             center = torch.tensor(self.center, dtype=torch.float64).expand(len(uniform), 2)
         elif masked:
-            free = (self.distance[index] >= self.reach * scale[:, None, None]).flatten(1)
+            # Rounding must not take away the one place that a patch of the largest scale has.
+            needed = self.reach * scale[:, None, None] - 1e-9
+            free = (self.distance[index] >= needed).flatten(1)
             count = free.sum(1)
             chosen = (uniform[:, 2] * count).long().clamp_max(count - 1)
             pixel = (free.cumsum(1) > chosen[:, None]).long().argmax(1)

@@ -54,8 +54,10 @@ def non_printability(
     :param x: (N, C, H, W), in [0, 1].
     :param mask: (1, 1, H, W) of 0 and 1, the pixels that count; by default all. Without any, 0.
     :param palette: (P, C), the colors; by default :func:`advlab.attacks.printable_colors`.
-    :raises ValueError: a palette that is not of colors of C channels in [0, 1].
+    :raises ValueError: a palette that is not of colors of C channels in [0, 1], or a mask that is
+        not of zeros and ones, of the size of x.
     """
+    check_mask(mask, x)
     palette = palette_for(x, palette)
     pixels = pixels_under(x, mask)
     if not pixels.shape[1]:
@@ -73,10 +75,22 @@ def nearest_printable(
     Pixels outside of the mask are as they were. The parameters are those of
     :func:`advlab.attacks.non_printability`.
     """
+    check_mask(mask, x)
     palette = palette_for(x, palette)
     nearest = palette[_distances(pixels_under(x, None), palette).argmin(-1)]
     printed = nearest.movedim(-1, 1).reshape(x.shape)
     return printed if mask is None else torch.where(mask != 0, printed, x)
+
+
+def check_mask(mask: Tensor | None, x: Tensor) -> None:
+    """:raises ValueError: not (1, 1, H, W) of zeros and ones, of the size of x."""
+    if mask is None:
+        return
+    expected = (1, 1, *x.shape[2:])
+    if mask.shape != expected:
+        raise ValueError(f"mask: expected shape {expected}, found {tuple(mask.shape)}")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError("mask: expected zeros and ones; (mask > 0.5).float() makes them")
 
 
 def palette_for(x: Tensor, palette: Tensor | None) -> Tensor:

@@ -14,9 +14,16 @@ from ..goals import TARGETED
 from ..models.contract import check_device, check_images, check_labels, forward_of, frozen
 from ..transforms.base import Transformation
 from .attacked import AttackedModel
-from .base import GradientWarning, check_number, check_whole, set_norm
+from .base import GradientWarning, LearningInterrupted, check_number, check_whole, set_norm
 from .eot import ExpectedModel
-from .printable import nearest_printable, non_printability, palette_for
+from .printable import check_mask, nearest_printable, non_printability, palette_for
+
+
+class RP2Interrupted(LearningInterrupted):
+    """Ctrl-C came while a sign was painted; the paint so far is not lost.
+
+    :ivar painted: (1, C, S, S), the face as it stood.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +41,9 @@ class RP2:
     :func:`advlab.attacks.vulnerable_mask` finds from a first run with ``norm="L1"``.
 
     Where we differ from the paper: the photographs are made from the face, sticker and sign
-    together, where the paper adds the transformed sticker to real photographs; ν is 1 there, and
-    NPS is scaled otherwise; colors may be held to a palette at every step (``printed``), and
+    together, where the paper adds the transformed sticker to real photographs; ν is 1 there, NPS
+    sums over the different colors of δ, ours is a mean over the pixels that are painted, and it is
+    scaled otherwise; colors may be held to a palette at every step (``printed``), and
     stickers be made of squares (``cell``).
 
     :param target: y*, the class number that the sign is to be read as.
@@ -96,6 +104,7 @@ class RP2:
         :param progress: show a progress bar.
         :returns: the painted face, as x, which differs from it only under the mask.
         :raises ValueError: a face, mask, palette, class or answers that break the contract.
+        :raises RP2Interrupted: on Ctrl-C, with the face as it stood.
         """
         check_images(x)
         check_device(model, x)
@@ -108,7 +117,9 @@ class RP2:
         mask = self._mask(x)
         palette = palette_for(x, self.palette) if self.nps or self.printed else None
         with torch.inference_mode(False), frozen(model):
-            x = x.detach().clone()
+            # Clones: what was made in inference mode cannot take part in a gradient.
+            x, mask = x.detach().clone(), mask.clone()
+            palette = palette if palette is None else palette.clone()
             front = AttackedModel(forward_of(model), x, TARGETED)
             samples = 1 if self.transformation is None else self.samples
             expected = ExpectedModel(front, x, self.transformation, samples, self.seed)
@@ -125,21 +136,30 @@ class RP2:
         y = torch.full((1,), self.target, device=x.device)
         colors = F.avg_pool2d(x, self.cell, ceil_mode=True).requires_grad_(True)
         adam = torch.optim.Adam([colors], self.lr)
-        for t in tqdm(range(self.steps), desc="RP2", disable=not progress):
-            with torch.enable_grad():
-                painted = self._cover(x, colors, mask)
-                slope, _, _ = model.gradient(self._print(painted, mask, palette), y, first=t == 0)
-                # Its gradient is that of the objective: ``slope`` is −∇J.
-                objective = -(slope * painted).sum()
-                if self.lam:
-                    objective = objective + self.lam * _size(painted - x, self.norm)
-                if self.nps:
-                    objective = objective + self.nps * non_printability(painted, mask, palette)[0]
-                (colors.grad,) = torch.autograd.grad(objective, colors)
-            adam.step()
-            with torch.no_grad():
-                colors.clamp_(0, 1)
-        return self._print(self._cover(x, colors.detach(), mask), mask, palette)
+
+        def face() -> Tensor:
+            return self._print(self._cover(x, colors.detach().clamp(0, 1), mask), mask, palette)
+
+        try:
+            for t in tqdm(range(self.steps), desc="RP2", disable=not progress):
+                with torch.enable_grad():
+                    painted = self._cover(x, colors, mask)
+                    seen = self._print(painted, mask, palette)
+                    slope, _, _ = model.gradient(seen, y, first=t == 0)
+                    # Its gradient is that of the objective: ``slope`` is −∇J.
+                    objective = -(slope * painted).sum()
+                    if self.lam:
+                        objective = objective + self.lam * _size(painted - x, self.norm)
+                    if self.nps:
+                        score = non_printability(painted, mask, palette)[0]
+                        objective = objective + self.nps * score
+                    (colors.grad,) = torch.autograd.grad(objective, colors)
+                adam.step()
+                with torch.no_grad():
+                    colors.clamp_(0, 1)
+        except KeyboardInterrupt as error:
+            raise RP2Interrupted(painted=face()) from error
+        return face()
 
     def _cover(self, x: Tensor, colors: Tensor, mask: Tensor) -> Tensor:
         """The sign with squares of these colors where the mask is 1."""
@@ -162,12 +182,3 @@ class RP2:
 def _size(delta: Tensor, norm: str) -> Tensor:
     """The norm of the one δ, with the gradient 0 at 0."""
     return torch.linalg.vector_norm(delta, 2 if norm == "L2" else 1)
-
-
-def check_mask(mask: Tensor, x: Tensor, name: str = "mask") -> None:
-    """:raises ValueError: not (1, 1, H, W) of zeros and ones, of the size of x."""
-    expected = (1, 1, *x.shape[2:])
-    if mask.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}, found {tuple(mask.shape)}")
-    if not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(f"{name}: expected zeros and ones; (mask > 0.5).float() makes them")

@@ -64,6 +64,8 @@ def sticker_mask(sign: Tensor, kind: str = "bars") -> Tensor:
 
 def _whole(sign: Tensor) -> Tensor:
     """1 where a pixel is wholly on the sign, else 0."""
+    if sign.ndim != 4 or sign.shape[:2] != (1, 1):
+        raise ValueError(f"sign: expected (1, 1, S, S), found {tuple(sign.shape)}")
     whole = (sign >= 1).to(sign)
     if not whole.any():
         raise ValueError("sign: expected some pixels that are 1, found none")
@@ -98,11 +100,19 @@ def vulnerable_mask(
         raise ValueError(
             f"stickers, size: expected numbers from 1, found {stickers} stickers of {size}"
         )
-    if delta.shape[2:] != sign.shape[2:]:
-        raise ValueError(f"delta: expected (1, C, {sign.shape[2]}, {sign.shape[3]}) as the sign")
+    free = _whole(sign)
+    if delta.ndim != 4 or len(delta) != 1 or delta.shape[2:] != sign.shape[2:]:
+        raise ValueError(
+            f"delta: expected (1, C, {sign.shape[2]}, {sign.shape[3]}) as the sign, found "
+            f"{tuple(delta.shape)}"
+        )
+    if not delta.isfinite().all():
+        raise ValueError("delta: expected finite numbers, found NaN or infinity")
     high, wide = size
+    if high > sign.shape[2] or wide > sign.shape[3]:
+        raise ValueError(f"size: expected a rectangle that fits on the sign, found {size}")
     weight = delta.abs().sum(1, keepdim=True)
-    free, out = _whole(sign), torch.zeros_like(sign)
+    out = torch.zeros_like(sign)
     for _ in range(stickers):
         # The mean over every rectangle, and whether all of it is free.
         fits = F.avg_pool2d(free.float(), size, stride=1) > 1 - 0.5 / (high * wide)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ..backend import Interrupted
 from ..models.contract import check_device, check_images, check_labels, predict
 from ..training import fit
 from .augment import jacobian_augment, noise_augment, reservoir
@@ -42,18 +43,11 @@ class SubstituteRun:
     ended: str = ""
 
 
-class SubstituteInterrupted(KeyboardInterrupt):
+class SubstituteInterrupted(LearningInterrupted):
     """Ctrl-C came while a substitute was trained; its network keeps what it learned.
 
     :ivar run: the :class:`~advlab.attacks.SubstituteRun` so far, with all labels paid for.
     """
-
-    def __init__(self, run: SubstituteRun):
-        super().__init__(
-            f"interrupted after {len(run.loss)} rounds; the network keeps what it learned, and the "
-            "labels are in .run"
-        )
-        self.run = run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +160,7 @@ class Substitute:
             with tqdm(total=self.rounds + 1, desc="substitute", disable=not progress) as bar:
                 self._learn(oracle, x0.detach(), network, run, after, bar)
         except KeyboardInterrupt as error:
-            raise SubstituteInterrupted(run) from error
+            raise SubstituteInterrupted(run=run) from error
         finally:
             network.eval()
         return run
@@ -213,12 +207,25 @@ class Substitute:
 
 def _label(oracle, x: Tensor, known: set[bytes], run: SubstituteRun) -> None:
     """Ask about the images that were not asked about before, each once, and keep the answers."""
-    keys = [image.tobytes() for image in x.cpu().numpy()]
+    x = x.detach()
+    keys = [image.tobytes() for image in x.cpu().double().numpy()]  # NumPy has no bfloat16
     first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
     rows = torch.tensor(sorted(first.values()), dtype=torch.int64, device=x.device)
+    if not len(rows):  # a network may not take a batch of none
+        return
     x = x[rows]
-    y = oracle(x)
+    try:
+        y = oracle(x)
+    except Interrupted as error:
+        # What an Oracle has answered is paid for. Of another callable these need not be labels.
+        if isinstance(oracle, Oracle) and error.rows:
+            _keep(run, x[: error.rows], error.done)
+        raise
     check_labels(y, x, "oracle")
     known.update(first)
+    _keep(run, x, y)
+
+
+def _keep(run: SubstituteRun, x: Tensor, y: Tensor) -> None:
     run.x = x if run.x is None else torch.cat([run.x, x])
     run.y = y if run.y is None else torch.cat([run.y, y])

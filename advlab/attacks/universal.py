@@ -16,21 +16,17 @@ from ..backend import generator, in_batches
 from ..goals import UNTARGETED
 from ..models.contract import check_device, check_images, forward_of, frozen, predict
 from .attacked import AttackedModel
-from .base import GradientWarning, check_number, check_whole, set_norm
+from .base import GradientWarning, LearningInterrupted, check_number, check_whole, set_norm
 from .deepfool import DeepFool
 
 
-class UAPInterrupted(KeyboardInterrupt):
+class UAPInterrupted(LearningInterrupted):
     """Ctrl-C came while a universal perturbation was learned; what was learned is not lost.
 
     Go on with ``uap(model, x, start=error.v)``.
 
     :ivar v: (1, C, H, W), the perturbation as it stood.
     """
-
-    def __init__(self, v: Tensor):
-        super().__init__("interrupted; the perturbation learned so far is in .v")
-        self.v = v
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +158,7 @@ class UAP:
                     if rate >= most:
                         best, most = v, rate
             except KeyboardInterrupt as error:
-                raise UAPInterrupted(v) from error
+                raise UAPInterrupted(v=v) from error
         return best
 
     def deepfool_step(

@@ -31,7 +31,7 @@ def modulate(
     hear nothing. s fades in and out within 10 ms. Zhang et al. (2017), section 4; there a signal
     generator, an amplifier and an ultrasonic speaker do this.
 
-    :param command: (N, 1, T), the sound to be heard by the microphone.
+    :param command: (N, 1, T), the sound to be heard by the microphone, at least 20 ms.
     :param carrier: Hz.
     :param depth: of the modulation, above 0, at most 1. What comes back is depth · m, and with it
         ½ depth² m²: more depth is a louder command and a more distorted one.
@@ -39,9 +39,10 @@ def modulate(
         what is heard.
     :param command_rate: of the command, samples a second.
     :param bandwidth: Hz of the command that are kept. A carrier nearer to 20 kHz needs less.
-    :returns: (N, 1, T · rate / command_rate), in [−1 − depth, 1 + depth].
+    :returns: (N, 1, T · rate / command_rate), in [−1 − depth, 1 + depth]; a bare carrier for a
+        command with nothing below ``bandwidth``.
     :raises ValueError: a part of s would be audible, or above what the rate can hold; another
-        shape, or samples that are not finite.
+        shape, too short a command, or samples that are not finite.
     """
     check_wave(command, "command")
     if not 0 < depth <= 1:
@@ -64,8 +65,15 @@ def modulate(
             f"carrier: found {carrier:g} Hz, expected at most {highest:g} Hz at a rate of "
             f"{rate:g} Hz, or the square of the signal folds back below {AUDIBLE:,} Hz"
         )
+    if command.shape[2] < 2 * _FADE * command_rate:
+        raise ValueError(
+            f"command: expected at least {2 * _FADE * command_rate:g} samples (20 ms), found "
+            f"{command.shape[2]}: a shorter burst is heard as a click; pad it with zeros"
+        )
     m = resample(command, command_rate, rate, cutoff=bandwidth)
-    m = m / m.abs().amax(2, keepdim=True).clamp_min(1e-12)
+    # A filter that takes the whole command away leaves rounding errors: they stay small.
+    least = (1e-5 * command.abs().amax(2, keepdim=True)).clamp_min(1e-12)
+    m = m / torch.maximum(m.abs().amax(2, keepdim=True), least)
     # In double precision: in single, the phase at the end of a second is off by 0.01.
     t = torch.arange(m.shape[2], dtype=torch.float64) / rate
     fade = torch.sin(math.pi / 2 * (torch.minimum(t, t[-1] - t) / _FADE).clamp(0, 1)).square()
@@ -114,14 +122,18 @@ class Microphone:
         """The recording of a sound; differentiable in it.
 
         :param signal: (N, 1, T), sound pressure; 1 is that of the carrier at the distance 1.
-        :param rate: of the signal, samples a second, at least ``rate_out``.
-        :param seed: of the noise, which depends on it and on the sound alone.
+        :param rate: of the signal, samples a second, at least ``rate_out``. The square has twice
+            the signal's frequencies: of an ultrasound, what is above (rate − cutoff) / 2 would
+            fold back into the recording. A rate at which even an audible sound would is doubled.
+        :param seed: of the noise, which is drawn for each recording, from it and the seed.
         :returns: (N, 1, T · rate_out / rate).
         :raises ValueError: another shape, or a rate below ``rate_out``.
         """
         check_wave(signal, "signal")
-        if rate < self.rate_out:
+        if not rate >= self.rate_out:
             raise ValueError(f"rate: expected at least {self.rate_out} Hz, found {rate!r}")
+        if rate < 2 * AUDIBLE + self.cutoff:
+            signal, rate = resample(signal, rate, 2 * rate), 2 * rate
         heard = resample(self.amplify(signal), rate, self.rate_out, cutoff=self.cutoff)
         if self.noise:
             heard = heard + self.noise * threat.noise(heard, seed, "normal")
@@ -131,15 +143,22 @@ class Microphone:
 def audible_energy(signal: Tensor, rate: int = 192_000) -> Tensor:
     """The share of a sound's energy that is below 20 kHz, in dB: 0 is all of it, −60 a millionth.
 
+    All frequencies from 0 Hz on count, and all the same, though an ear hears none below 20 Hz and
+    some better than others. In single precision, −140 dB is what rounding leaves.
+
     :param signal: (N, 1, T).
     :param rate: samples a second.
     :returns: (N,) of the signal's precision; −inf where there is none, and for silence.
+    :raises ValueError: another shape, samples that are not finite, or a rate that is not above 0.
     """
     check_wave(signal, "signal")
-    energy = torch.fft.rfft(signal[:, 0]).abs().square()
+    if not rate > 0:
+        raise ValueError(f"rate: expected a number above 0, found {rate!r}")
+    size = torch.fft.rfft(signal[:, 0]).abs()
+    # By the largest first: the squares of a small or large number would be 0 or infinite.
+    energy = (size / size.amax(1, keepdim=True).clamp_min(1e-30)).square()
     f = torch.fft.rfftfreq(signal.shape[2], 1 / rate, device=signal.device)
-    share = energy[:, f < AUDIBLE].sum(1) / energy.sum(1)
-    return 10 * share.nan_to_num(0).log10()
+    return 10 * (energy[:, f < AUDIBLE].sum(1) / energy.sum(1).clamp_min(1e-30)).log10()
 
 
 def resample(wave: Tensor, rate: int, new_rate: int, *, cutoff: float | None = None) -> Tensor:
@@ -151,11 +170,26 @@ def resample(wave: Tensor, rate: int, new_rate: int, *, cutoff: float | None = N
     :param wave: (N, 1, T).
     :param cutoff: Hz; by default half of the lower rate.
     :returns: (N, 1, T · new_rate / rate), rounded to whole samples.
+    :raises ValueError: another shape, samples that are not finite, a rate or cutoff that is not
+        above 0, or a wave of which no sample would be left.
     """
+    check_wave(wave)
+    if not rate > 0 or not new_rate > 0 or not (cutoff is None or cutoff > 0):
+        raise ValueError(
+            "rate, new_rate, cutoff: expected numbers above 0, "
+            f"found {rate!r}, {new_rate!r}, {cutoff!r}"
+        )
     lowest = min(rate, new_rate) / 2
     cutoff = lowest if cutoff is None else min(cutoff, lowest)
     length = round(wave.shape[2] * new_rate / rate)
+    if not length:
+        raise ValueError(
+            f"wave: found {wave.shape[2]} samples, of which none is left at {new_rate:g} Hz; "
+            "expected a longer one"
+        )
     f = torch.fft.rfftfreq(wave.shape[2], 1 / rate, dtype=wave.dtype, device=wave.device)
     falling = ((cutoff - f) / (0.05 * cutoff)).clamp(0, 1)
-    spectrum = torch.fft.rfft(wave) * torch.sin(math.pi / 2 * falling).square()
-    return torch.fft.irfft(spectrum, length) * (length / wave.shape[2])
+    kept = torch.sin(math.pi / 2 * falling).square()
+    # One by one: in a batch the last bits can depend on the others, and noise is drawn from them.
+    sounds = [torch.fft.irfft(torch.fft.rfft(sound.clone()) * kept, length) for sound in wave]
+    return torch.stack(sounds) * (length / wave.shape[2])

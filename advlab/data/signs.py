@@ -19,6 +19,7 @@ from ..transforms.base import Chain, Draw, Transformation, clip
 from ..transforms.geometry import pose_matrix, warp
 from ..transforms.light import Exposure, UnevenLight
 from ..transforms.sensor import Blur, SensorNoise
+from .cache import cached
 from .dataset import Dataset, Split
 from .scenes import scenes
 from .sign_faces import SIGN_CLASSES, sign_face, sign_mask, sign_number
@@ -225,7 +226,11 @@ def signs_dataset() -> Dataset:
     The training images are those of seed 0, the test images those of seed 1: other poses, other
     light, other streets. See :func:`advlab.data.signs` for what made signs lack.
     """
-    return Dataset("signs", signs(3000, seed=0), signs(600, seed=1), SIGN_CLASSES)
+
+    def make() -> Dataset:
+        return Dataset("signs", signs(3000, seed=0), signs(600, seed=1), SIGN_CLASSES)
+
+    return cached("signs", SIGN_CLASSES, make)
 
 
 def _check_whole(name: str, value: int, least: int = 0) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..transforms.spectrogram import spectrogram
+from .cache import cached
 from .dataset import Dataset, Split
 from .speech_synthesis import FRAME, WORDS, say
 
@@ -23,8 +24,10 @@ def speech(n: int, *, seed: int = 0) -> Split:
     through formant resonators), not recorded. Its formants move as they do in speech, and a
     recognizer that learned from it has learned these ten words of this synthesizer, not English.
     Drawn anew for each recording: the length of the vocal tract, pitch and melody, speed, accent,
-    breath, the moment, the level, and the background noise, 10 to 40 dB below the speech.
-    Recording i of a seed is the same whatever n is, up to the rounding of a processor's sine.
+    breath, the moment, the level, and the background: white noise, 10 to 40 dB below the recording
+    of the speech.
+    Recording i of a seed is the same whatever n is, and on every machine, up to the rounding of
+    its sines, Fourier transforms and sums.
 
     :param n: how many; the commands take turns: recording i says command i modulo 10.
     :param seed: at least 0; recordings of two seeds are by different speakers.
@@ -49,15 +52,20 @@ def speech_dataset() -> Dataset:
     The images are their spectrograms (:func:`advlab.transforms.spectrogram`), (N, 1, 32, 32). The
     training speakers are those of seed 0, the test speakers those of seed 1.
     """
-    heard = [Split(spectrogram(waves), y) for waves, y in (speech(1000), speech(500, seed=1))]
-    return Dataset("speech", *heard, CLASSES)
+
+    def make() -> Dataset:
+        heard = [Split(spectrogram(waves), y) for waves, y in (speech(1000), speech(500, seed=1))]
+        return Dataset("speech", *heard, CLASSES)
+
+    return cached("speech", CLASSES, make)
 
 
 def _record(word: str, random: np.random.RandomState) -> np.ndarray:
     """A speaker before a microphone in a room with background noise, clipped to [−1, 1]."""
     wave = say(word, random, LENGTH)
     wave *= 10 ** random.uniform(-1, -0.05) / np.abs(wave).max()
-    hum = np.cumsum(random.standard_normal(LENGTH))  # louder at low frequencies, as rooms are
+    # White, and below 10 Hz a slow drift.
+    hum = np.cumsum(random.standard_normal(LENGTH))
     hum = np.diff(hum - np.linspace(hum[0], hum[-1], LENGTH), prepend=0) + 0.05 * hum / hum.std()
     noise = hum / hum.std() * wave.std() * 10 ** (-random.uniform(10, 40) / 20)
     return (wave + noise).clip(-1, 1)

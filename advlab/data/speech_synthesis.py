@@ -14,7 +14,7 @@ import numpy as np
 
 RATE = 16_000  # samples a second
 FRAME = 80  # samples, 5 ms: as long as the mouth stands still
-TAIL = 6  # frames, 30 ms: by then what a resonator still sounds is 50 dB down
+TAIL = 6  # frames, 30 ms: by then what a resonator still sounds is 44 dB down
 DELAY = np.exp(-2j * np.pi * np.arange(TAIL * FRAME // 2 + 1) / (TAIL * FRAME))  # by a sample
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ..images import check_images
-from ..models.contract import check_labels, predict
+from ..models.contract import check_labels, check_logits, predict_logits
 from .metrics import success_rate
 
 
@@ -43,7 +43,8 @@ def oracle_error(
     :param x: (N, C, H, W) in [0, 1], N at least 1, the natural images.
     :param x_adv: the adversarial images, of the shape of x.
     :param y: (N,) int64, the true classes.
-    :raises ValueError: no image, or shapes that do not agree.
+    :raises ValueError: no image, shapes that do not agree, answers that are no labels, or a class
+        in y that the model does not have.
     """
     check_images(x)
     check_images(x_adv, "x_adv")
@@ -53,13 +54,20 @@ def oracle_error(
             f"x_adv: expected the shape of x, {tuple(x.shape)}, and at least one image, "
             f"found {tuple(x_adv.shape)}"
         )
-    before, after = (
-        (predict(judge, images) if isinstance(judge, nn.Module) else judge(images)) != y
-        for images in (x, x_adv)
-    )
+    before, after = (_labels(judge, images, y) != y for images in (x, x_adv))
     return OracleError(
         misclassified=after.double().mean().item(),
         fooled=success_rate(after, ~before),
         natural=before.double().mean().item(),
         images=len(x),
     )
+
+
+def _labels(judge: nn.Module | Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    if not isinstance(judge, nn.Module):
+        labels = judge(x)
+        check_labels(labels, x, "judge")
+        return labels
+    logits = predict_logits(judge, x)
+    check_logits(logits, x, y)
+    return logits.argmax(1)

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..models.contract import (
-    check_device,
+    check_classes,
     check_images,
     check_labels,
-    check_logits,
     predict_logits,
 )
 from .attempt import Budget, aim_of, attempt
@@ -152,13 +151,16 @@ def transfer_matrix(
     wanted = aim.labels(given)
 
     # Right, and not where the attacker wants it already.
-    chosen, classes = aim.applies(given), {}
-    for label, model in {**_named("source", sources), **_named("target", models)}.items():
-        logits = _answers(model, label, x, y, wanted)
-        classes[label] = logits.shape[1]
-        chosen = chosen & (logits.argmax(1) == y) & ~aim.reached(logits, wanted)
+    named = {**_named("source", sources), **_named("target", models)}
+    answers = {label: _answers(model, label, x) for label, model in named.items()}
+    classes = {label: logits.shape[1] for label, logits in answers.items()}
     if len(set(classes.values())) > 1:
         raise ValueError(f"models: expected one number of classes, found {classes}")
+    chosen = aim.applies(given)
+    for logits in answers.values():
+        check_classes(logits, y)
+        check_classes(logits, wanted)
+        chosen = chosen & (logits.argmax(1) == y) & ~aim.reached(logits, wanted)
     if not chosen.any():
         raise ValueError(
             f"data: expected an image that every model has right, found none of {len(x)}"
@@ -196,13 +198,10 @@ def _named(role: str, models: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     return {f"{role} {name!r}": model for name, model in models.items()}
 
 
-def _answers(model: nn.Module, label: str, x: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
+def _answers(model: nn.Module, label: str, x: Tensor) -> Tensor:
     """The logits of the natural images, from a model that may not fit them."""
-    check_device(model, x)
     try:
-        logits = predict_logits(model, x)
-        check_logits(logits, x, y)
-        check_logits(logits, x, wanted)
+        return predict_logits(model, x)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError) as error:  # torch says a shape that does not fit by either
@@ -210,4 +209,3 @@ def _answers(model: nn.Module, label: str, x: Tensor, y: Tensor, wanted: Tensor)
             f"{label}: could not answer images of shape {tuple(x.shape[1:])} ({error}); all "
             "models must take the same images: put what resizes them into the model's first layer"
         ) from error
-    return logits

@@ -16,8 +16,8 @@ AVERAGES = ("probabilities", "logits")
 class Ensemble(nn.Module):
     """The weighted average of several models. Images (N, C, H, W) to logits (N, K).
 
-    Of the probabilities: z = log Σₘ wₘ softmax(zₘ). Liu et al. (2017), section 3 ("ensemble-based
-    approaches"). Or of the logits: z = Σₘ wₘ zₘ, Dong et al. (2018), section 3.4. The weights sum
+    Of the probabilities: z = log Σₘ wₘ softmax(zₘ). Liu et al. (2017), section 5 ("Ensemble-based
+    approaches"). Or of the logits: z = Σₘ wₘ zₘ, Dong et al. (2018), section 3.2. The weights sum
     to 1.
 
     It is a model like any other, so every attack runs on it. What fools all of its members at once

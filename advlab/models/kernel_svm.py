@@ -62,14 +62,14 @@ class KernelSVM(nn.Module):
         :param y: (N,) int64; every class from 0 to K − 1 must be there.
         :param gamma: γ > 0, one over the square of a distance in pixel values.
         :param C: > 0, what a training image on the wrong side of its margin costs.
-        :returns: itself, in evaluation mode.
+        :returns: itself, in evaluation mode, of the dtype and on the device that it had.
         :raises ValueError: other images or labels, or a γ or C that is not above 0.
         """
         from sklearn.svm import SVC
 
         self._check(x, y, gamma, C)
         classes = len(self.bias)
-        where = self.bias.device
+        like = {"dtype": self.bias.dtype, "device": self.bias.device}
         levels = (x.detach().flatten(1).cpu() * (LEVELS - 1)).round()
         pixels = levels.double().numpy() / (LEVELS - 1)
         weights, bias = np.zeros((len(x), classes)), np.zeros(classes)
@@ -79,11 +79,11 @@ class KernelSVM(nn.Module):
             weights[machine.support_, k] = machine.dual_coef_[0]
             bias[k] = machine.intercept_[0]
         used = weights.any(axis=1)
-        self.packed = _pack(levels[torch.from_numpy(used)].to(torch.uint8)).to(where)
+        self.packed = _pack(levels[torch.from_numpy(used)].to(torch.uint8)).to(self.bias.device)
         self._unpack()
-        self.gamma = torch.tensor(float(gamma), device=where)
-        self.coefficients = nn.Parameter(torch.tensor(weights[used], dtype=torch.float32).to(where))
-        self.bias = nn.Parameter(torch.tensor(bias, dtype=torch.float32).to(where))
+        self.gamma = torch.tensor(float(gamma), **like)
+        self.coefficients = nn.Parameter(torch.tensor(weights[used], **like))
+        self.bias = nn.Parameter(torch.tensor(bias, **like))
         return self.eval()
 
     def _check(self, x: Tensor, y: Tensor, gamma: float, C: float) -> None:

@@ -98,3 +98,9 @@ def read_cells(path: Path, name: str, settings: Mapping) -> dict[str, dict]:
             "damaged file; move it away, or pass --fresh to write it anew"
         ) from error
     return record["cells"] if same else {}
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A table in Markdown: the rows, the first of them the head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])

@@ -13,8 +13,7 @@ from ..attacks import BIM, EOT, FGSM, PGD, Attack
 from ..evaluation import destruction_rate
 from ..models import load_model, predict, predict_logits
 from ..transforms import JPEG, Blur, Brightness, Camera, Contrast, SensorNoise, Transformation
-from .base import Cell, Table
-from .substitute import markdown
+from .base import Cell, Table, markdown
 
 SETTINGS = {
     "networks": {

@@ -15,8 +15,7 @@ from ..backend import Stopwatch
 from ..evaluation import noise_patch, patch_curve, picture_patch
 from ..models import load_model, predict_logits
 from ..transforms import Camera
-from .base import Cell, Table
-from .substitute import markdown
+from .base import Cell, Table, markdown
 
 SETTINGS = {
     "network": "signs-cnn",
@@ -64,7 +63,8 @@ def cells(settings: Mapping, device: torch.device) -> dict[str, Cell]:
         )
         with Stopwatch() as watch:
             patch = attack(model, x, y)
-        # A photograph of the target class, the one that the network is surest of.
+        # A photograph of the target class (without a target of class 0), the one that the network
+        # is surest of.
         sure = predict_logits(model, x).softmax(1)[:, number or 0]
         patches = {
             "learned": patch,

@@ -12,7 +12,7 @@ from ..attacks import FGSM, PGD, Attack, Noise, Oracle, Substitute
 from ..data import load
 from ..evaluation import oracle_error
 from ..models import CNN, MLP, LogisticRegression, accuracy, load_model
-from .base import Cell, Table
+from .base import Cell, Table, markdown
 
 SETTINGS = {
     # It learned from MNIST's 60,000 training images, so that the attacker's and the judge's, both
@@ -159,12 +159,6 @@ def show(cells: Mapping[str, dict]) -> str:
             rows.append([name, *(f"{queries:,}: {error:.1%}" for queries, error in pairs)])
         parts += [f"After each round, by FGSM at ε = {eps[-1]:g}:", markdown(rows)]
     return "\n\n".join([*parts, WHY])
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """The rows, the first of them the head."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
 SUBSTITUTE = Table(

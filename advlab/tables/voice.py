@@ -13,8 +13,7 @@ from ..attacks import Microphone, audible_energy, modulate, resample
 from ..data import SPEECH_CLASSES, Split, speech
 from ..models import accuracy, load_model
 from ..transforms import spectrogram
-from .base import Cell, Table
-from .substitute import markdown
+from .base import Cell, Table, markdown
 
 SETTINGS = {
     "recognizer": "speech-cnn",

@@ -17,19 +17,26 @@ def spectrogram(wave: Tensor, rate: int = 16_000, *, bands: int = 32, frames: in
     """Log-mel spectrogram: ``P(b, t) = Σ W(b, f) |STFT(f, t)|²``, from −60 to 0 dB.
 
     The pixel is clip(1 + 10 log₁₀(P / max P) / 60, 0, 1): white is the loudest place of this
-    recording, black is 60 dB below or less, so that the level of the recording does not matter.
+    recording, black is 60 dB below or less, so that the level of the recording does not matter;
+    only of one without a tone of 1e-4 or more the level is kept (max P is taken as at least 1e-9).
     Bands are as wide as the ear's, equal on the mel scale, 2595 log₁₀(1 + f / 700), from 80 Hz to
-    half the rate. Low pitch is at the bottom (the last row), time goes to the right. It is
-    differentiable in the wave. A silent recording is black.
+    half the rate; a band between two frequencies of the STFT, rate / 512 apart, is black. Low pitch
+    is at the bottom (the last row), time goes to the right. It is differentiable in the wave. A
+    silent recording is black.
 
     :param wave: (N, 1, T) floating point, at least ``frames`` and 512 samples long.
     :param rate: samples a second.
     :param bands: rows of the image.
     :param frames: columns; the windows of 512 samples (32 ms at 16 kHz) begin T / frames apart.
     :returns: (N, 1, bands, frames) in [0, 1].
-    :raises ValueError: another shape, samples that are NaN or infinite, or too short a recording.
+    :raises ValueError: another shape, samples that are NaN or infinite, too short a recording, or
+        a number out of its range.
     """
     check_wave(wave)
+    if not (bands >= 1 and frames >= 1):
+        raise ValueError(f"bands, frames: expected at least 1, found {bands!r}, {frames!r}")
+    if not rate > 2 * LOWEST:
+        raise ValueError(f"rate: expected above {2 * LOWEST:g} samples a second, found {rate!r}")
     length = wave.shape[2]
     if length < max(WINDOW, frames):
         raise ValueError(
@@ -64,13 +71,18 @@ def mel_bands(bands: int, rate: int) -> Tensor:
 
 
 def check_wave(wave: Tensor, name: str = "wave") -> None:
-    """:raises ValueError: not a floating (N, 1, T) tensor of finite samples."""
+    """:raises ValueError: not float32 or float64 (N, 1, T) of finite samples, N and T above 0.
+
+    :raises TypeError: not a tensor.
+    """
     if not isinstance(wave, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, found {type(wave).__name__}")
-    if wave.ndim != 3 or wave.shape[1] != 1 or not wave.is_floating_point():
+    # torch has no Fourier transform of half precision on a CPU, nor of an empty batch.
+    good = wave.dtype in (torch.float32, torch.float64)
+    if wave.ndim != 3 or wave.shape[1] != 1 or not good or not wave.numel():
         raise ValueError(
-            f"{name}: expected floating point of shape (N, 1, T), found {wave.dtype} of shape "
-            f"{tuple(wave.shape)}"
+            f"{name}: expected floating point (32 or 64 bits) of shape (N, 1, T), N and T at least "
+            f"1, found {wave.dtype} of shape {tuple(wave.shape)}"
         )
     if not wave.isfinite().all():
         raise ValueError(f"{name}: expected finite samples, found NaN or infinity")

@@ -19,6 +19,7 @@ from .look import INK, NATURAL, REFERENCE, WIDTH, styled
 _HEARD = 20.0  # kHz
 _FLOOR = -100.0  # dB, the bottom of a spectrum
 _RANGE = 60.0  # dB between white and black in a spectrogram
+_LOUDEST = 32767  # the largest sample of 16 bits
 
 
 @styled
@@ -62,7 +63,8 @@ def spectrum(
             color=(colors or {}).get(title, NATURAL),
         )  # fmt: skip
         if row == 0:
-            ax.text(_HEARD / 2, -4, "audible", color=REFERENCE, ha="center", va="top", fontsize=11)
+            middle = min(_HEARD, limit) / 2
+            ax.text(middle, -4, "audible", color=REFERENCE, ha="center", va="top", fontsize=11)
         ax.set_title(title, loc="left")
         ax.set_ylabel("power (dB)")
     axes[0].set_xlim(0, limit)
@@ -87,7 +89,7 @@ def spectrogram(
     if len(samples) < 2 * size:
         raise ValueError(f"wave: expected at least {2 * size} samples, found {len(samples)}")
     windows = np.lib.stride_tricks.sliding_window_view(samples, size)[:: rate // 500]
-    power = np.abs(np.fft.rfft(windows * np.hanning(size), 512)) ** 2
+    power = np.abs(np.fft.rfft(windows * np.hanning(size), max(size, 512))) ** 2
     decibel = 10 * np.log10(power / (power.max() or 1) + 1e-30)
     own = ax is None
     figure, ax = look.canvas(ax, 3.2)
@@ -124,8 +126,9 @@ def audio(wave: Tensor, rate: int = 16_000, label: str = "sound") -> Player:
     """A player for one sound, with its label above it; on a static page too, with no network.
 
     The sound is made as loud as it can be, its mean 0 and its largest sample 1, with 16 bits a
-    sample: 0.64 s at 16 kHz are 20 KB, and 27 KB in the page. Ultrasound is refused: most
-    computers play 48,000 samples a second, and nobody would hear it.
+    sample: 0.64 s at 16 kHz are 20 KB, and 27 KB in the page. What is smaller than a step of 16
+    bits, 1 / 32,767, is not made that loud: it is the rounding of a silent recording. Ultrasound
+    is refused: most computers play 48,000 samples a second, and nobody would hear it.
 
     :param wave: one sound, T samples in any shape.
     :param rate: samples a second, at most 48,000.
@@ -139,13 +142,13 @@ def audio(wave: Tensor, rate: int = 16_000, label: str = "sound") -> Player:
         )
     samples = _samples(wave, "wave")
     samples = samples - samples.mean()
-    samples = samples / (np.abs(samples).max() or 1)
+    samples = samples / max(np.abs(samples).max(), 1 / _LOUDEST)
     buffer = io.BytesIO()
     with wavefile.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(np.round(32767 * samples).astype("<i2").tobytes())
+        file.writeframes(np.round(_LOUDEST * samples).astype("<i2").tobytes())
     return Player(buffer.getvalue(), label, len(samples) / rate)
 
 

@@ -89,6 +89,27 @@ def test_ctrl_c_counts_what_was_answered():
     assert error.value.done.dtype == torch.int64  # labels, not logits
 
 
+def test_answers_that_break_the_contract_are_not_counted_and_those_before_them_are():
+    class Breaks(Counting):
+        def forward(self, x):
+            return super().forward(x) * (torch.nan if len(self.seen) > 6 else 1)
+
+    oracle = Oracle(Breaks(), 100, batch_size=3)
+    with pytest.raises(ValueError, match="finite logits"):
+        oracle(images(10))
+    assert oracle.queries == 6
+
+
+def test_two_logits_that_come_to_a_sum_of_one_are_no_reason_to_refuse():
+    """One image at a time it happens by chance; and probabilities would have the same label."""
+
+    class Halves(nn.Module):
+        def forward(self, x):
+            return torch.tensor([[0.25, 0.75]], dtype=x.dtype).expand(len(x), 2)
+
+    assert Oracle(Halves(), 1)(images(1)).tolist() == [1]
+
+
 @pytest.mark.parametrize("budget", [-1, 2.5, "many", None])
 def test_oracle_refuses_a_budget_that_is_none(budget):
     with pytest.raises(ValueError, match="budget: expected a whole number from 0"):
@@ -128,3 +149,38 @@ def test_oracle_error_by_hand():
     assert counted.left == 0
     with pytest.raises(ValueError, match="x_adv: expected the shape of x"):
         oracle_error(First(), x, x_adv[:3], y)
+
+
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        (lambda x: Counting()(x), r"judge: expected shape \(3,\), found \(3, 3\)"),
+        (
+            lambda x: predict(Counting(), x)[:, None],
+            r"judge: expected shape \(3,\), found \(3, 1\)",
+        ),
+        (lambda x: predict(Counting(), x).float(), "judge: expected class numbers as torch.int64"),
+    ],
+)
+def test_a_judge_that_gives_no_labels_is_refused(judge, message):
+    x, y = images(3), torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=message):
+        oracle_error(judge, x, x, y)
+
+
+def test_a_class_that_the_judge_does_not_have_is_no_error_of_the_judge():
+    x, y = images(3), torch.tensor([0, 1, 3])
+    with pytest.raises(ValueError, match="class numbers below 3"):
+        oracle_error(Counting(), x, x, y)
+
+
+def test_an_image_that_was_wrong_and_is_right_now_is_not_fooled():
+    model, x = Counting(), images(40)
+    labels = predict(model, x)
+    wrong, right = (labels == 0).nonzero()[0], (labels == 1).nonzero()[0]
+    # From a wrong answer to a right one, and from a right one to a right one.
+    natural, x_adv = x[torch.cat([wrong, right])], x[torch.cat([right, right])]
+    found = oracle_error(model, natural, x_adv, torch.tensor([1, 1]))
+    assert (found.natural, found.misclassified, found.fooled) == (0.5, 0.0, 0.0)
+    none = oracle_error(model, natural[:1], x_adv[:1], torch.tensor([1]))
+    assert none.fooled != none.fooled, "NaN: it had none right"

@@ -108,6 +108,28 @@ def test_reservoir_by_hand():
     assert not torch.equal(reservoir(50, 7, 3), reservoir(50, 7, 4))
 
 
+def test_augmentation_works_on_what_was_made_in_inference_mode():
+    model, labels = Counting(), torch.tensor([0, 1, 2])
+    with torch.inference_mode():
+        x = images(3) + 0
+        new = jacobian_augment(model, x, labels, 0.1)
+    assert torch.equal(new, jacobian_augment(model, images(3), labels, 0.1))
+
+
+@pytest.mark.parametrize("lam", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_is_refused(lam):
+    with pytest.raises(ValueError, match="lam: expected a finite number"):
+        jacobian_augment(small(), images(2), torch.tensor([0, 1]), lam)
+    with pytest.raises(ValueError, match="lam: expected a finite number"):
+        noise_augment(images(2), lam, 0)
+
+
+@pytest.mark.parametrize(("n", "kappa"), [(-1, 2), (5, -1)])
+def test_a_reservoir_of_fewer_than_none_is_refused(n, kappa):
+    with pytest.raises(ValueError, match="expected n and kappa from 0"):
+        reservoir(n, kappa, 0)
+
+
 # The substitute.
 
 
@@ -193,6 +215,26 @@ def test_no_image_is_asked_about_twice():
     assert len(model.seen) == 6 + run.queries[-1]  # both runs, each image once
 
 
+def test_of_no_new_images_nothing_is_asked():
+    """Many a network cannot take a batch of none: ``x.view(len(x), -1)`` is ambiguous there."""
+    model, asked = Counting(), []
+
+    def oracle(x):
+        asked.append(len(x))
+        return predict(model, x)
+
+    Substitute(rounds=2, lam=0.0, **SHORT)(oracle, images(4), small())
+    assert asked == [4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_it_learns_in_half_precision(dtype):
+    oracle = Oracle(Counting().to(dtype), 99)
+    run = Substitute(rounds=2, **SHORT)(oracle, images(4).to(dtype), small().to(dtype))
+    assert run.queries == [4, 8, 16]
+    assert run.x.dtype == dtype
+
+
 def test_a_budget_too_small_for_a_round_ends_the_run_and_keeps_what_was_learned():
     model, network = Counting(), small()
     oracle = Oracle(model, 39)
@@ -222,6 +264,38 @@ def test_ctrl_c_keeps_what_was_learned():
     assert len(error.value.run.y) == 10
     assert not network.training
     assert not torch.equal(network.linear.weight, before)
+
+
+def test_ctrl_c_while_the_oracle_answers_keeps_the_labels_that_were_paid_for():
+    class Stops(Counting):
+        def forward(self, x):
+            if len(self.seen) >= 8:
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    oracle = Oracle(Stops(), 999, batch_size=2)
+    with pytest.raises(SubstituteInterrupted) as error:
+        Substitute(rounds=4, **SHORT)(oracle, images(5), small())
+    run = error.value.run
+    assert run.queries == [5]
+    assert 5 < oracle.queries < 10
+    assert len(run.x) == len(run.y) == oracle.queries
+    assert torch.equal(run.y, predict(Counting(), run.x))
+
+
+def test_ctrl_c_in_another_callable_keeps_only_labels():
+    """What it was at need not be labels: here they are logits."""
+
+    class Stops(Counting):
+        def forward(self, x):
+            if len(self.seen) >= 7:
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    model = Stops()
+    with pytest.raises(SubstituteInterrupted) as error:
+        Substitute(rounds=4, **SHORT)(lambda x: predict(model, x, batch_size=2), images(5), small())
+    assert error.value.run.y.shape == (5,)
 
 
 @pytest.mark.parametrize("augment", ["jacobian", "noise"])

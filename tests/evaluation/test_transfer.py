@@ -288,3 +288,18 @@ def test_models_for_other_images_or_classes_are_named(lines):
     three = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double().to(x.device)
     with pytest.raises(ValueError, match="expected one number of classes, found"):
         transfer_matrix(models | {"three": three}, FGSM(eps=0.1), (x, y))
+
+
+def test_a_label_that_no_model_has_is_not_blamed_on_the_images(lines):
+    models, x, y = lines
+    with pytest.raises(ValueError, match=r"^y: expected class numbers below 2"):
+        transfer_matrix(models, FGSM(eps=0.1), (x, y + 1))
+    with pytest.raises(ValueError, match=r"^y: expected class numbers below 2"):
+        transfer_matrix(models, FGSM(eps=0.1, targeted=True), (x, y), targets=y + 1)
+
+
+def test_the_model_on_another_device_is_named(lines):
+    models, x, y = lines
+    away = Linear(models["a"].w.to("meta"))
+    with pytest.raises(ValueError, match=r"target 'away': could not answer .* is on meta"):
+        transfer_matrix(models | {"away": away}, FGSM(eps=0.1), (x, y), sources=models)

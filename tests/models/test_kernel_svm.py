@@ -66,6 +66,25 @@ def test_the_pixels_are_rounded_before_anything_is_learned(problem, fitted):
     assert torch.equal(again.coefficients, fitted.coefficients)
 
 
+def test_it_is_fitted_in_the_precision_that_it_had(problem, fitted):
+    x, y = problem
+    model = KernelSVM(classes=3, size=5).double().fit(x.double(), y, gamma=GAMMA, C=C)
+    assert {t.dtype for t in (model.support, model.gamma, *model.parameters())} == {torch.float64}
+    torch.testing.assert_close(model(x.double()).float(), fitted(x), atol=2e-5, rtol=1e-5)
+
+
+def test_two_classes_are_two_machines_that_mirror_each_other(problem):
+    x, y = problem[0][problem[1] < 2], problem[1][problem[1] < 2]
+    model = KernelSVM(classes=2, size=5).fit(x, y, gamma=GAMMA, C=C)
+    levels = (x.flatten(1).double() * 15).round() / 15
+    one = SVC(kernel="rbf", gamma=GAMMA, C=C).fit(levels, y).decision_function(levels)
+    logits = model(x)
+    expected = torch.from_numpy(one).float()
+    # The solver stops at a tolerance of 1e-3, from either side.
+    torch.testing.assert_close(logits[:, 1], expected, atol=3e-3, rtol=0)
+    torch.testing.assert_close(logits[:, 0], -expected, atol=3e-3, rtol=0)
+
+
 def test_the_gradient_is_that_of_differences(fitted):
     model = KernelSVM(classes=3, size=5)
     model.load_state_dict(fitted.state_dict())
