@@ -20,9 +20,8 @@ class Maker:
 
     def __call__(self) -> Dataset:
         self.calls += 1
-        return Dataset(
-            "made", Split(self.x[:4], self.y[:4]), Split(self.x[4:], self.y[4:]), CLASSES
-        )
+        x, y = self.x.mT, self.y  # not contiguous
+        return Dataset("made", Split(x[:4], y[:4]), Split(x[4:], y[4:]), CLASSES)
 
 
 @pytest.fixture
