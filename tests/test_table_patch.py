@@ -12,20 +12,22 @@ SMALL = {
     **SETTINGS,
     "network": "mnist-cnn",
     "data": "mnist5k",
-    "images": 100,
-    "judged": 60,
+    "images": 60,
+    "judged": 50,
     "targets": ["3", None],
     "areas": [0, 0.25],
-    "steps": 25,
+    "steps": 15,
 }
+MADE = ("3", "any other class", "3, camera")
 
 
 def test_cells_beside_stickers_that_are_no_attack():
-    made = {name: compute() for name, compute in cells(SMALL, torch.device("cpu")).items()}
-    assert list(made) == ["3", "any other class", "3, camera", "any other class, camera"]
+    there = cells(SMALL, torch.device("cpu"))
+    assert list(there) == ["3", "any other class", "3, camera", "any other class, camera"]
+    made = {name: there[name]() for name in MADE}
     for name, found in made.items():
         assert ("learned without it" in found) == name.endswith("camera")
-        assert 40 < found["judged"] <= 60
+        assert 40 <= found["judged"] <= 50
         learned = found["learned"]
         if not name.endswith("camera"):
             assert learned["success"][0] == 0

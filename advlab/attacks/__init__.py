@@ -25,7 +25,7 @@ from .printable import (
     non_printability,
     printable_colors,
 )
-from .rp2 import RP2
+from .rp2 import RP2, RP2Interrupted
 from .segmentation import SegmentationUAP, hide
 from .spsa import SPSA, spsa_gradient
 from .square import Square
@@ -60,12 +60,14 @@ __all__ = [
     "DeepFool",
     "GradientWarning",
     "HopSkipJump",
+    "LearningInterrupted",
     "Microphone",
     "Noise",
     "Oracle",
     "Patch",
     "PatchInterrupted",
     "QueryBudgetSpent",
+    "RP2Interrupted",
     "RandomnessWarning",
     "SegmentationUAP",
     "Square",

@@ -17,7 +17,7 @@ from ..backend import Interrupted
 from ..models.contract import check_device, check_images, check_labels, predict
 from ..training import fit
 from .augment import jacobian_augment, noise_augment, reservoir
-from .base import check_number, check_whole
+from .base import LearningInterrupted, check_number, check_whole
 from .oracle import Oracle, QueryBudgetSpent
 
 

@@ -91,7 +91,8 @@ class Microphone:
     3. The converter keeps ``rate_out`` samples a second.
 
     Called as ``microphone(signal, rate)``. Real amplifiers have terms of higher order, which are
-    left out, as in the paper.
+    left out, as in the paper. Left out too, and measured there on real devices: what speaker, air
+    and membrane take of an ultrasound, and what a speaker's own square makes audible.
 
     :param gain: A.
     :param square: B, per unit of sound pressure. With 0 the microphone is linear.

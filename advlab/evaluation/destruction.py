@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def destruction_rate(
             "transformation: expected one of advlab.transforms, "
             f"found {type(transformation).__name__}"
         )
-    if not draws >= 1:
+    if not (isinstance(draws, Integral) and draws >= 1):
         raise ValueError(f"draws: expected a whole number from 1, found {draws!r}")
     right, right_adv = predict(model, x) == y, predict(model, x_adv) == y
     fooled = right & ~right_adv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..attacks import Patch
 from ..backend import generator
-from ..models.contract import check_images, check_labels, predict, predict_logits
+from ..models.contract import check_images, check_labels, check_logits, predict_logits
 from ..transforms import Transformation
 
 
@@ -63,15 +64,25 @@ def patch_success(
     :param camera: what lies between the patched image and the model; by default nothing.
     :param draws: places an image, at least 1.
     :param seed: of the places and of the camera; draw i takes ``seed + i``.
-    :raises ValueError: no image to judge on, or a patch that does not fit.
+    :raises ValueError: no image to judge on, a patch that does not fit, or a target or labels that
+        are no classes of the model.
     """
     check_images(x)
     check_labels(y, x)
-    if draws < 1:
-        raise ValueError(f"draws: expected at least 1, found {draws!r}")
-    rows = predict(model, x) == y if len(x) else torch.zeros(0, dtype=torch.bool, device=x.device)
-    if patch.target is not None:
-        rows &= y != patch.target
+    if not (isinstance(draws, Integral) and draws >= 1):
+        raise ValueError(f"draws: expected at least 1, a whole number, found {draws!r}")
+    rows = torch.zeros(0, dtype=torch.bool, device=x.device)
+    if len(x):
+        logits = predict_logits(model, x)
+        check_logits(logits, x, y)
+        rows = logits.argmax(1) == y
+        if patch.target is not None:
+            if patch.target >= logits.shape[1]:
+                raise ValueError(
+                    f"patch: expected a target below {logits.shape[1]}, the model's number of "
+                    f"classes, found {patch.target}"
+                )
+            rows &= y != patch.target
     if not rows.any():
         raise ValueError(
             f"x: none of the {len(x)} images can be judged on: the model has each wrong, or it is "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +31,8 @@ def answers_over_draws(
     :raises ValueError: no draw, or images and answers that break the contract.
     """
     check_images(x)
-    if draws < 1:
-        raise ValueError(f"draws: expected at least 1, found {draws}")
+    if not (isinstance(draws, Integral) and draws >= 1):
+        raise ValueError(f"draws: expected at least 1, a whole number, found {draws!r}")
 
     def answers(x: Tensor) -> Tensor:
         shared, parts = SharedDraws(seed), []

@@ -101,13 +101,12 @@ def cell(settings: Mapping, network: str, name: str, eps: float, device: torch.d
     model, x, y = _images(settings, network, device)
     x_adv = attacked(settings, name, eps, model, x, y)
     found = {"fooled": (predict(model, x_adv) != y).double().mean().item()}
+    if not found["fooled"]:  # no rate
+        return found
     for channel, transformation in channels(settings).items():
-        try:
-            result = destruction_rate(
-                model, x, y, x_adv, transformation, draws=settings["draws"], seed=settings["seed"]
-            )
-        except ValueError:  # nothing was fooled: no rate
-            return found
+        result = destruction_rate(
+            model, x, y, x_adv, transformation, draws=settings["draws"], seed=settings["seed"]
+        )
         found[channel] = {
             "rate": round(result.rate, 4),
             "clean": round(result.accuracy_after, 4),
@@ -183,13 +182,18 @@ def show(cells: Mapping[str, dict]) -> str:
 
 
 def _key(network: str, name: str, eps: float) -> str:
-    return f"{network}, {name}, {_shown(eps)}"
+    return f"{network}, {name}, {_levels(eps)}"
+
+
+def _levels(eps: float) -> str:
+    """8/255 or 51/255 where it is that, else 0.1."""
+    whole = round(eps * 255)
+    return f"{whole}/255" if abs(eps * 255 - whole) < 1e-9 else f"{eps:g}"
 
 
 def _shown(eps: float) -> str:
-    """0.1, or 8/255 where it is that."""
-    whole = round(eps * 255)
-    return f"{whole}/255" if abs(eps * 255 - whole) < 1e-9 else f"{eps:g}"
+    """The shorter way to write it: 8/255, but 0.2."""
+    return min(f"{eps:g}", _levels(eps), key=len)
 
 
 DESTRUCTION = Table(

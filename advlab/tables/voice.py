@@ -36,7 +36,7 @@ def attack(settings: Mapping, command: Tensor, distance: float = 1.0, **changed)
     """What the microphone records of these commands on their carrier."""
     s = {**settings, **changed}
     sound = modulate(command, s["carrier"], s["depth"], bandwidth=s["bandwidth"])
-    # Sound pressure falls as one over the distance.
+    # Sound pressure falls as one over the distance; what the air takes of it is left out.
     return Microphone(square=s["square"], noise=s["noise"])(sound / distance)
 
 

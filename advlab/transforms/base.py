@@ -30,7 +30,7 @@ class Transformation:
     """Images (N, C, H, W) in [0, 1] to images (N, C, H, W) in [0, 1], at random.
 
     A subclass holds the physics in :meth:`apply`, and its parameters are numbers in physical words
-    and units, each with a default.
+    and units, each with a default. What clips to [0, 1] lets the gradient pass as if it did not.
     """
 
     def apply(self, x: Tensor, draw: Draw) -> Tensor:
@@ -127,6 +127,11 @@ class SharedDraws:
 def between(draw: Draw, x: Tensor, low: float, high: float) -> Tensor:
     """A number for each image, uniform between two values: (N, 1, 1, 1)."""
     return per_image(low + (high - low) * draw("uniform", ()), x)
+
+
+def wide(x: Tensor) -> Tensor:
+    """x, in half precision as float32: places and gray levels have more digits than it holds."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def clip(x: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Camera(Transformation):
     ``distance``     how much too far away the crop shows the print                 relative
     ``shift``        how far the crop is off the middle                             of the frame, ±
     ``background``   the sheet around the picture, where the crop shows it          gray, 0 to 1
-    ``uneven``       light falling off from the middle to the edge                  stops
+    ``uneven``       light falling off across, from the middle to the edge          stops
     ``exposure``     light, against a correct exposure                              stops
     ``blur``         standard deviation of what the lens blurs                      pixels
     ``resolution``   pixels of the sensor per pixel of the picture, along a side    ratio

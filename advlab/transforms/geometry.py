@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import check_number, check_range
-from .base import Draw, Transformation, clip
+from .base import Draw, Transformation, clip, wide
 
 MOST_SAMPLES = 16  # along one side of an output pixel
 
@@ -226,7 +226,7 @@ class Pose(Transformation):
         check_number(self, "view", 1, 120)
 
     def apply(self, x: Tensor, draw: Draw) -> Tensor:
-        uniform = draw("uniform", (6,))
+        uniform = wide(draw("uniform", (6,)))
         signed = 2 * uniform - 1
         low, high = self.distance
         matrix = pose_matrix(
@@ -237,4 +237,4 @@ class Pose(Transformation):
             shift=self.shift * signed[:, 4:],
             view=self.view,
         )
-        return clip(warp(x, matrix, fill=self.background))
+        return clip(warp(wide(x), matrix, fill=self.background)).to(x.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import check_range
-from .base import Draw, Transformation, between, clip
+from .base import Draw, Transformation, between, clip, wide
 from .sensor import resize_matrix
 
 # ITU-T T.81 (1992), annex K.1: the steps of quantization, by frequency.
@@ -54,8 +54,8 @@ class JPEG(Transformation):
     The gradient passes each rounding as if it were not there (straight through). The true one is 0
     almost everywhere.
 
-    :param quality: (low, high) of a uniform draw of the quality, a whole number from 1 to 100, or
-        one number. libjpeg's: the steps of annex K.1 times 50 / quality, and from 50 on
+    :param quality: (low, high) of a uniform draw of the quality from 1 to 100, rounded to a whole
+        number (both ends half as often as the others), or one number. libjpeg's: the steps of annex K.1 times 50 / quality, and from 50 on
         times 2 − quality / 50. Even 100 rounds to whole levels.
     :param subsampling: ``"4:2:0"`` or ``"4:4:4"`` (colors at full resolution). A picture of one
         channel has no colors.
@@ -74,15 +74,15 @@ class JPEG(Transformation):
             )
 
     def apply(self, x: Tensor, draw: Draw) -> Tensor:
-        quality = between(draw, x, *self.quality).round()
-        levels = round_through(255 * x)
+        quality = wide(between(draw, x, *self.quality).round())
+        levels = round_through(255 * wide(x))
         if x.shape[1] == 1:
             out = coded(levels - 128, step_table(LUMINANCE, quality)) + 128
         elif x.shape[1] == 3:
             out = self._color(levels, quality)
         else:
             raise ValueError(f"JPEG: expected 1 or 3 channels, found {x.shape[1]}")
-        return clip(round_through(out) / 255)
+        return clip(round_through(out) / 255).to(x.dtype)
 
     def _color(self, levels: Tensor, quality: Tensor) -> Tensor:
         height, width = levels.shape[-2:]
@@ -114,7 +114,7 @@ def coded(plane: Tensor, steps: Tensor) -> Tensor:
     n, c, height, width = plane.shape
     plane = _padded(plane, 8)
     rows, columns = plane.shape[-2] // 8, plane.shape[-1] // 8
-    blocks = plane.view(n, c, rows, 8, columns, 8).transpose(3, 4).reshape(n, -1, 64)
+    blocks = plane.view(n, c, rows, 8, columns, 8).transpose(3, 4).reshape(n, c * rows * columns, 64)
     basis = cosines(plane)
     steps = steps[:, None]
     waves = round_through(8 * (blocks @ basis.mT))  # libjpeg's transform is in whole eighths

@@ -111,7 +111,8 @@ class UnevenLight(Transformation):
     """Light that falls off across the picture, from a lamp at one side.
 
     In linear light a pixel gets 2^(s p) times as much, where p runs from −1 to 1 across the
-    picture's inscribed circle in a direction drawn uniformly: the middle stays as it is.
+    picture's inscribed circle (ellipse, if it is not square) in a direction drawn uniformly: the
+    middle stays as it is.
 
     :param stops: (low, high) of a uniform draw of s, or one number, from 0 to 8: the difference
         between the middle and the edge. The default changes nothing.

@@ -103,10 +103,11 @@ def resize_matrix(source: int, target: int, like: Tensor) -> Tensor:
 
 def _mapped(x: Tensor, down: Tensor, across: Tensor) -> Tensor:
     """down x acrossᵀ for each channel; the matrices (h, H) and (w, W), or one for each image."""
-    n, c, height, _ = x.shape
-    x = (x.reshape(n, c * height, -1) @ across.mT).view(n, c, height, -1)
-    x = down @ x.transpose(1, 2).reshape(n, height, -1)
-    return x.view(n, x.shape[1], c, -1).transpose(1, 2)
+    # Sizes are written out: of an empty batch torch cannot tell what -1 stands for.
+    (n, c, height, width), rows, columns = x.shape, down.shape[-2], across.shape[-2]
+    x = (x.reshape(n, c * height, width) @ across.mT).view(n, c, height, columns)
+    x = down @ x.transpose(1, 2).reshape(n, height, c * columns)
+    return x.view(n, rows, c, columns).transpose(1, 2)
 
 
 def _squares(n: int, like: Tensor) -> Tensor:

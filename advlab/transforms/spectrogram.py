@@ -18,7 +18,7 @@ def spectrogram(wave: Tensor, rate: int = 16_000, *, bands: int = 32, frames: in
 
     The pixel is clip(1 + 10 log₁₀(P / max P) / 60, 0, 1): white is the loudest place of this
     recording, black is 60 dB below or less, so that the level of the recording does not matter;
-    only of one without a tone of 1e-4 or more the level is kept (max P is taken as at least 1e-9).
+    but max P counts as at least 1e-9, and what is quieter than a tone of 1e-4 becomes darker.
     Bands are as wide as the ear's, equal on the mel scale, 2595 log₁₀(1 + f / 700), from 80 Hz to
     half the rate; a band between two frequencies of the STFT, rate / 512 apart, is black. Low pitch
     is at the bottom (the last row), time goes to the right. It is differentiable in the wave. A

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from advlab import data
-from advlab.attacks import BIM, CWL2, EOT, FGSM, JSMA, PGD, DeepFool
+from advlab.attacks import APGD, BIM, CWL2, EOT, FGSM, JSMA, PGD, DeepFool
 from advlab.attacks.attacked import AttackedModel
 from advlab.attacks.eot import ExpectedModel
 from advlab.evaluation import accuracy_curve, destruction_rate
-from advlab.goals import UNTARGETED, SourceTarget
+from advlab.goals import TARGETED, UNTARGETED, SourceTarget
 from advlab.models import load_model, predict
-from advlab.transforms import Blur, Camera, Chain, Contrast, SensorNoise, Transformation
+from advlab.transforms import Blur, Camera, Chain, Contrast, Pose, SensorNoise, Transformation
 from advlab.transforms.base import between
 
 from .conftest import BinaryLinear
@@ -58,9 +58,38 @@ def test_the_gradient_is_the_expected_gradient():
     assert not torch.allclose(gradient, plain, atol=0.1 * plain.abs().max().item())
 
 
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_mean_probability(targeted):
+    """The same model and gain: what is climbed is 1 − E[p], or E[p] where the class is wanted."""
+    model = BinaryLinear((1, 3, 4))
+    x = torch.rand(5, 1, 3, 4, dtype=torch.float64)
+    y = torch.ones(5, dtype=torch.int64)
+    plain = AttackedModel(model, x, TARGETED if targeted else UNTARGETED)
+    look = ExpectedModel(plain, x, Gain(), 4000, 0, "probability")
+    gradient, loss, logits = look.gradient(x, y)
+    gains = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000 * 0.8 + 0.2
+    w, b = model.w.detach(), model.b.detach()
+    p = ((x * w).flatten(1).sum(1, keepdim=True) * gains + b).sigmoid()
+    sign = 1 if targeted else -1
+    expected = sign * (p * (1 - p) * gains).mean(1).view(5, 1, 1, 1) * w
+    assert torch.allclose(gradient, expected, atol=0.015 * expected.abs().max().item())
+    assert torch.allclose(loss, sign * p.mean(1) + (-1 if targeted else 1), atol=0.01)
+    assert torch.allclose(logits.softmax(1)[:, 1], p.mean(1), atol=0.01)
+    part = look.part(x[:2]).gradient(x[:2], y[:2])[1]
+    assert torch.allclose(part, loss[:2], atol=1e-12)
+
+
+def test_an_attack_with_a_loss_of_its_own_keeps_it(cnn, x, y):
+    margin = EOT(attack=APGD(eps=0.1, steps=5, loss="margin"), transformation=SHAKY, samples=3)
+    plain = EOT(attack=PGD(eps=0.1, steps=5), transformation=SHAKY, samples=3)
+    for attack, same in ((margin, True), (plain, False)):
+        other = attack.changed(average="probability")
+        assert torch.equal(attack(cnn, x, y), other(cnn, x, y)) == same
+
+
 @pytest.mark.parametrize(
     "attack",
-    [FGSM(eps=0.1), PGD(eps=0.1, steps=5), BIM(eps=0.1, variant="a"), DeepFool(), CWL2(steps=20),
+    [FGSM(eps=0.1), PGD(eps=0.1, steps=5), APGD(eps=0.1, loss="margin"), BIM(eps=0.1, variant="a"), DeepFool(), CWL2(steps=20),
      JSMA(), PGD(eps=0.1, steps=5, targeted=True, early_stop=True)],
     ids=str,
 )  # fmt: skip
@@ -147,6 +176,10 @@ def test_what_it_does_not_have_is_changed_in_the_wrapped_attack(cnn, x, y):
     assert aimed.attack == PGD(eps=0.1, targeted=True)
     assert aimed.changed(targeted=False) == attack
     assert str(attack).startswith("EOT(PGD(eps=0.1), Chain(Contrast(")
+    assert str(attack).endswith("samples=2)")
+    flat = attack.changed(average="probability").changed(eps=0.2)
+    assert flat.average == "probability"
+    assert str(flat).endswith("samples=2, average='probability')")
     curve = accuracy_curve(cnn, attack.changed(steps=4), (x, y), [0.0, 0.3])
     assert curve[0] == 1
     assert curve[1] < 0.9
@@ -163,6 +196,8 @@ def test_wrong_use():
         EOT(attack=PGD(), transformation=lambda x: x)
     with pytest.raises(ValueError, match="samples: expected a whole number from 1, found 0"):
         EOT(attack=PGD(), samples=0)
+    with pytest.raises(ValueError, match="average: found 'mean', expected 'loss' or 'probability'"):
+        EOT(attack=PGD(), average="mean")
     for goal in ({"goal": "confidence"}, {"targeted": True}):
         with pytest.raises(ValueError, match="goal: give it to the wrapped attack"):
             EOT(attack=PGD(), **goal)
@@ -183,3 +218,19 @@ def test_it_survives_the_camera_better_than_the_plain_attack():
     right_after = [s.adversarial_accuracy_after for s in seen]
     assert right_after[1] < right_after[0] - 0.06
     assert seen[1].rate < 0.7 * seen[0].rate
+
+
+def test_the_probability_looks_where_the_model_is_still_right():
+    """The mean cross-entropy grows where the model is fooled already: it wins little by turns."""
+    model = load_model("mnist-cnn", "cpu")
+    x, y = data.load("mnist5k").to("cpu").test
+    right = predict(model, x) == y
+    x, y = x[right][:40], y[right][:40]
+    turned, plain = Pose(turn=30), PGD(eps=0.15, steps=10)
+    expected = EOT(attack=plain, transformation=turned, samples=10)
+    after = [
+        destruction_rate(model, x, y, attack(model, x, y), turned, draws=10, seed=100)
+        for attack in (plain, expected, expected.changed(average="probability"))
+    ]
+    right_after = [a.adversarial_accuracy_after for a in after]
+    assert right_after[2] < min(right_after[:2]) - 0.08

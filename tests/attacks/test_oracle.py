@@ -25,7 +25,7 @@ class Counting(nn.Module):
         self.seen = []
 
     def forward(self, x):
-        self.seen += [image.numpy().tobytes() for image in x.detach().cpu()]
+        self.seen += [image.numpy().tobytes() for image in x.detach().cpu().double()]
         return self.linear(x.flatten(1))
 
 

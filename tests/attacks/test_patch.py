@@ -164,6 +164,40 @@ def test_a_region_is_respected_exactly():
     assert not ((put != x).any(1, keepdim=True) & (where == 0)).any()
 
 
+def test_the_scale_is_uniform_between_its_ends():
+    places = Places((20, 30), torch.ones(1, 4, 4), (0.04, 0.16), 0)
+    scale = places.draw(torch.rand(4000, 4, generator=generator(0)).double()).scale
+    assert scale.mean().item() == pytest.approx((places.low + places.high) / 2, rel=0.01)
+
+
+def test_the_one_place_of_the_largest_patch_is_found():
+    """The region has room for one place only; here the scale, times the reach, rounds up."""
+    where = torch.zeros(1, 1, 65, 65)
+    where[..., 2:59, 4:61] = 1
+    places = Places((65, 65), circle(27), (1e-6, 1), where=where)
+    places.low = places.fits.item()
+    assert places.reach * places.low > places.distance.max()
+    found = places.draw(torch.ones(1, 4, dtype=torch.float64))
+    assert (65 * found.center).tolist() == [[32.5, 30.5]]
+
+
+def test_no_image_wears_no_patch():
+    patch = square(images(1, 1, (4, 4))[0])
+    x = images(0)
+    assert patch.apply(x, area=0.1).shape == x.shape
+    assert patch.apply(x, area=0.1, where=torch.ones(1, 1, 6, 7)).shape == x.shape
+    assert patch.apply_at(x, area=0.1).shape == x.shape
+
+
+@pytest.mark.parametrize("frame", [(9, 24), (24, 9)])
+def test_images_that_are_not_square_or_of_another_size_than_learned_on(frame):
+    patch = square(torch.ones(1, 5, 5))
+    put = patch.apply(torch.zeros(30, 1, *frame), area=0.1, rotation=45)
+    torch.testing.assert_close(put.mean((1, 2, 3)), torch.full((30,), 0.1), rtol=0.03, atol=0)
+    whole = patch.apply(torch.zeros(2, 1, 12, 12), area=1)
+    assert (whole > 0.999).float().mean() > 0.65  # all but the soft edge
+
+
 # What is learned ---------------------------------------------------------------------------------
 
 
@@ -325,6 +359,56 @@ def test_a_model_without_a_gradient():
         AdversarialPatch(steps=2, area=0.3)(Rounded(), images(4), torch.zeros(4).long())
 
 
+def test_going_on_from_the_best_patch_is_no_lack_of_a_gradient(recwarn):
+    model, x, y = BinaryLinear((1, 8, 8)), images(8, 1, (8, 8)), torch.zeros(8).long()
+    attack = AdversarialPatch(
+        target=1, area=16 / 64, shape="square", size=4, center=(0.5, 0.5), rotation=0, steps=60,
+        lr=0.2,
+    )  # fmt: skip
+    best = attack(model, x, y)
+    assert torch.equal(attack(model, x, y, start=best).pixels, best.pixels)
+    assert not recwarn.list
+
+
+def test_it_is_learned_in_inference_mode_too():
+    model, x, y = small_cnn(), images(6), torch.zeros(6, dtype=torch.int64)
+    attack, where = AdversarialPatch(target=1, area=0.1, steps=3), torch.ones(6, 1, 6, 7)
+    expected = attack(model, x, y, where=where)
+    with torch.inference_mode():
+        found = attack(model, images(6), torch.zeros(6, dtype=torch.int64), where=where.clone())
+    assert torch.equal(found.pixels, expected.pixels)
+
+
+def test_each_place_of_an_image_has_its_own_photograph():
+    """Of one image at one place, the camera's draws are all that differs."""
+    model, x, y = small_cnn(), images(1), torch.zeros(1, dtype=torch.int64)
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Dimmed(Transformation):
+        def apply(self, x, draw):
+            return x * draw("uniform", (1, 1, 1))
+
+    AdversarialPatch(
+        target=1, area=0.2, center=(0.5, 0.5), rotation=0, steps=2, samples=5, camera=Dimmed()
+    )(model, x, y)
+    assert [len(batch) for batch in seen] == [5, 5]
+    assert len({image.sum().item() for batch in seen for image in batch}) == 10
+
+
+def test_the_steps_become_smaller_to_the_end():
+    """The gradient always points the same way, so Adam's step is its size: lr (1 − t / steps)."""
+    model, x = BinaryLinear((1, 8, 8)), images(5, 1, (8, 8))
+    attack = AdversarialPatch(
+        target=1, area=16 / 64, shape="square", size=4, center=(0.5, 0.5), rotation=0, steps=4,
+        lr=0.1,
+    )  # fmt: skip
+    moved = (attack(model, x, torch.zeros(5).long()).pixels - 0.5).abs()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * (1 + 0.75 + 0.5 + 0.25)),
+                               rtol=0.02, atol=0)  # fmt: skip
+
+
 def test_progress_only_when_asked(capfd):
     model, x, y = small_cnn(), images(4), torch.zeros(4, dtype=torch.int64)
     attack = AdversarialPatch(steps=3, area=0.3)
@@ -401,6 +485,38 @@ def test_the_page_has_the_patch_in_its_physical_size(width, tmp_path):
     assert patch.to_pdf(tmp_path / "again.pdf", width_mm=width).read_bytes() == first
 
 
+@pytest.mark.parametrize("density", [1.0, 0.3])
+def test_the_page_shows_a_faint_patch_too(density, tmp_path):
+    patch = Patch(torch.ones(3, 8, 8), torch.full((1, 8, 8), density))
+    _, drawn = page_of(patch.to_pdf(tmp_path / "patch.pdf"))
+    clip = drawn[: drawn.index(" Do")].rpartition(" re W n")[2]
+    assert clip.count(" l\n") >= 4, "what is shown lies inside of a line"
+
+
+def test_the_page_shows_the_patch_the_right_way_up(tmp_path):
+    """Red above, blue below; and a mask that is narrow above and wide below is cut so."""
+    pixels, mask = torch.zeros(3, 8, 8), torch.ones(1, 8, 8)
+    pixels[0, :4], pixels[2, 4:], mask[0, :4, :5] = 1, 1, 0
+    path = Patch(pixels, mask).to_pdf(tmp_path / "patch.pdf")
+    _, drawn = page_of(path)
+    number = r"(-?[\d.]+)"
+    clip = drawn[: drawn.index(" Do")].rpartition(" re W n")[2]
+    points = [tuple(map(float, p)) for p in re.findall(rf"{number} {number} [ml]\n", clip)]
+    middle, half = 148.5 * 72 / 25.4, 105 * 72 / 25.4
+    assert min(u for u, v in points if v > middle + 10) > half
+    assert min(u for u, v in points if v < middle - 10) < half - 60
+    # A PDF's rows go from the top down, and a negative height turns them over. The picture has two
+    # colors, and the first row's first pixel is the first bit after the row's filter.
+    turned = float(re.search(rf" 0\s+{number} 0 {number} cm\s+/\w+ Do", drawn)[1]) < 0
+    found = re.search(
+        rb"/Indexed /DeviceRGB 1 \((.{6})\).*?stream\n(.*?)\nendstream",
+        path.read_bytes(),
+        re.DOTALL,
+    )
+    first = zlib.decompress(found[2])[1] >> 7
+    assert found[1][3 * first :][:3] == (b"\0\0\xff" if turned else b"\xff\0\0")
+
+
 # Bad input ---------------------------------------------------------------------------------------
 
 
@@ -414,6 +530,7 @@ def test_bad_input_is_refused(tmp_path):
         ({"shape": "star"}, "shape: expected 'circle', 'square' or a mask"),
         ({"shape": torch.zeros(1, 4, 4)}, "mask: expected values from 0 to 1, and not 0"),
         ({"shape": torch.ones(4, 4)}, r"mask: expected \(1, h, w\)"),
+        ({"shape": torch.ones(1, 0, 4)}, r"mask: expected \(1, h, w\)"),
         ({"size": 0}, "size: expected a whole number from 1"),
         ({"center": (0.5, 2)}, r"center: expected \(u, v\) from 0 to 1"),
         ({"center": 0.5}, r"center: expected \(u, v\) from 0 to 1"),
@@ -449,11 +566,28 @@ def test_bad_input_is_refused(tmp_path):
         patch.apply(images(2, 3), area=0.1)
     with pytest.raises(ValueError, match="width_mm: expected a patch within 180 × 237 mm"):
         patch.to_pdf(tmp_path / "wide.pdf", width_mm=190)
+    tall = Patch(torch.ones(1, 40, 4), torch.ones(1, 40, 4))
+    with pytest.raises(ValueError, match=r"found 100 × 1000"):
+        tall.to_pdf(tmp_path / "tall.pdf", width_mm=100)
+    for degrees in (-1, 181, math.nan):
+        with pytest.raises(ValueError, match="rotation: expected degrees from 0 to 180"):
+            patch.apply(x, area=0.1, rotation=degrees)
+    with pytest.raises(ValueError, match="rotation: expected finite degrees"):
+        patch.apply_at(x, area=0.1, rotation=math.nan)
+    for target in (-1, "cat"):
+        with pytest.raises(ValueError, match="target: expected a whole number from 0"):
+            square(torch.ones(1, 4, 4), target)
+    with pytest.raises(ValueError, match="patch: expected a target below 3"):
+        patch_success(model, square(torch.ones(1, 4, 4), 3), x, predict(model, x), area=0.1)
+    with pytest.raises(ValueError, match="expected class numbers below 3"):
+        patch_success(model, patch, x, y + 5, area=0.1)
     with pytest.raises(ValueError, match="expected 1 or 3 channels to print"):
         square(torch.ones(2, 4, 4)).to_png(tmp_path / "patch.png")
     with pytest.raises(ValueError, match="none of the 4 images can be judged on"):
         patch_success(model, patch, x, (predict(model, x) + 1) % 3, area=0.1)
     with pytest.raises(ValueError, match="draws: expected at least 1"):
         patch_success(model, patch, x, predict(model, x), area=0.1, draws=0)
+    with pytest.raises(ValueError, match="draws: expected at least 1, a whole number, found 1"):
+        patch_success(model, patch, x, predict(model, x), area=0.1, draws=1.5)
     with pytest.raises(ValueError, match=r"picture: expected \(1, H, W\)"):
         picture_patch(patch, images(1, 3))

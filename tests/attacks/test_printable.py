@@ -143,6 +143,21 @@ def test_palettes_that_are_none(palette, message):
         nearest_printable(faces(), palette=palette)
 
 
+@pytest.mark.parametrize("measure", [non_printability, nearest_printable])
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.ones(1, 1, 5, 6), r"mask: expected shape \(1, 1, 6, 6\), found \(1, 1, 5, 6\)"),
+        (torch.ones(3, 1, 6, 6), r"mask: expected shape \(1, 1, 6, 6\), found \(3, 1, 6, 6\)"),
+        (torch.full((1, 1, 6, 6), 0.5), "mask: expected zeros and ones"),
+        (torch.full((1, 1, 6, 6), torch.nan), "mask: expected zeros and ones"),
+    ],
+)
+def test_masks_that_are_none(measure, mask, message):
+    with pytest.raises(ValueError, match=message):
+        measure(faces(), mask)
+
+
 def test_gray_images_need_their_own_palette():
     x = images(2, channels=1, size=(4, 4))
     with pytest.raises(ValueError, match=r"expected \(P, 1\)"):

@@ -87,6 +87,20 @@ def test_plain_sound_goes_through_as_it_is():
     assert amplitude(heard, 700) == pytest.approx(0.2, abs=1e-5)
 
 
+def test_square_of_a_sound_at_a_low_rate_does_not_fold_back():
+    """The square of 5 kHz is at 10 kHz: 16,000 samples a second would show it at 6 kHz."""
+    heard = Microphone(square=0.2)(tone(5_000), 16_000)
+    assert heard.shape == (1, 1, 8_000)
+    found = [amplitude(heard, f) for f in (0, 5_000, 6_000)]
+    assert found == pytest.approx([0.1, 1, 0], abs=1e-6)
+
+
+def test_highest_carrier_is_heard_like_any_other():
+    """At 78 kHz the double frequency folds back, but not below 20 kHz."""
+    low, high = (Microphone()(modulate(tone(500), carrier)) for carrier in (30_000, 78_000))
+    assert torch.allclose(low, high, atol=1e-6)
+
+
 def test_recording_is_differentiable_in_the_sound():
     x = modulate(tone(500, seconds=0.02)).requires_grad_(True)
     recorded = Microphone()(x)
@@ -104,6 +118,18 @@ def test_noise_is_that_of_the_sound_and_the_seed():
     assert (heard - quiet).std().item() == pytest.approx(0.01, rel=0.02)
     assert torch.allclose(noisy(s[1:2], seed=5), heard[1:2], atol=1e-6)
     assert not torch.equal(noisy(s, seed=6), heard)
+    first, second = (heard - quiet)[:2].flatten(1)
+    assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.1, "each sound its own"
+
+
+@pytest.mark.parametrize("length", [4_811, 7_333])
+def test_noise_does_not_depend_on_the_batch_at_any_length(length):
+    x, noisy = speech(4, seed=5).x[:, :, :length], Microphone(noise=0.01)
+    heard = noisy(modulate(x))
+    for i in range(4):
+        assert torch.equal(noisy(modulate(x[i : i + 1])), heard[i : i + 1])
+    strided = modulate(x).transpose(0, 2).contiguous().transpose(0, 2)
+    assert torch.equal(noisy(strided), heard)
 
 
 # what is heard -----------------------------------------------------------------------------------
@@ -123,6 +149,13 @@ def test_audible_energy_is_the_share_in_decibel():
     both = tone(1000, RATE, amplitude=0.1) + tone(30_000, RATE)
     assert audible_energy(both).item() == pytest.approx(10 * math.log10(0.01 / 1.01), abs=1e-6)
     assert audible_energy(torch.zeros(2, 1, 100)).tolist() == [-math.inf, -math.inf]
+    with pytest.raises(ValueError, match="rate"):
+        audible_energy(both, 0)
+
+
+@pytest.mark.parametrize("level", [1e-25, 1e18])
+def test_audible_energy_of_faint_and_loud_sounds(level):
+    assert audible_energy(tone(1000, RATE, amplitude=level).float()).item() == 0
 
 
 def test_recognizer_hears_unseen_speakers_through_the_nonlinear_microphone_alone(
@@ -158,6 +191,19 @@ def test_a_command_does_not_depend_on_its_batch_or_its_level(commands):
     assert silent.isfinite().all(), "an unmodulated carrier"
 
 
+def test_command_that_the_filter_takes_away_leaves_a_bare_carrier():
+    s = modulate(tone(6_000).float(), 22_000, depth=1.0, bandwidth=2_000)
+    bare = modulate(torch.zeros(1, 1, 8_000), 22_000, bandwidth=2_000)
+    assert torch.allclose(s, bare, atol=0.02)
+
+
+def test_shortest_command_is_inaudible_and_shorter_ones_are_refused(commands):
+    x = commands.x[:5, :, 5_000:]
+    assert (audible_energy(modulate(x[..., :320])) < -80).all()
+    with pytest.raises(ValueError, match="at least 320 samples"):
+        modulate(x[..., :319])
+
+
 # resampling --------------------------------------------------------------------------------------
 
 
@@ -178,6 +224,15 @@ def test_resampling_there_and_back_changes_nothing():
     assert torch.allclose(resample(resample(x, 16_000, 48_000), 48_000, 16_000), x, atol=1e-5)
 
 
+@pytest.mark.parametrize("numbers", [(0, 16_000), (16_000, -1), (math.nan, 1), (8_000, 8_000, 0)])
+def test_resampling_to_what_cannot_be_is_refused(numbers):
+    *rates, cutoff = (*numbers, None)[:3]
+    with pytest.raises(ValueError, match="above 0"):
+        resample(torch.ones(1, 1, 100), *rates, cutoff=cutoff)
+    with pytest.raises(ValueError, match="none is left"):
+        resample(torch.ones(1, 1, 5), 192_000, 16_000)
+
+
 # errors ------------------------------------------------------------------------------------------
 
 
@@ -187,6 +242,7 @@ def test_resampling_there_and_back_changes_nothing():
         ({"carrier": 25_000}, "people hear"),
         ({"carrier": 19_000, "bandwidth": 100}, "people hear"),
         ({"carrier": 100_000}, "folds back"),
+        ({"carrier": 78_001}, "folds back"),
         ({"rate": 44_100}, "folds back"),
         ({"depth": 0}, "depth"),
         ({"depth": 1.5}, "depth"),
@@ -213,6 +269,10 @@ def test_microphones_that_cannot_be_are_refused(settings):
 def test_what_is_no_sound_is_refused(call):
     with pytest.raises(ValueError, match=r"\(N, 1, T\)"):
         call(torch.zeros(3, 100))
+    half = torch.zeros(1, 1, 400, dtype=torch.float16)
+    for wave in (torch.zeros(0, 1, 400), torch.zeros(1, 1, 0), half):
+        with pytest.raises(ValueError, match="floating point"):
+            call(wave)
     with pytest.raises(ValueError, match="NaN"):
         call(torch.full((1, 1, 100), math.nan))
     with pytest.raises(ValueError, match="rate"):

@@ -51,6 +51,14 @@ def test_levels_and_moments_vary(forty):
     assert first.std() > 300, "they begin at different moments"
 
 
+def test_background_is_10_to_40_decibel_below_the_speech(forty):
+    """The first 12 ms are background alone."""
+    background = forty.x[:, 0, :200].std(1)
+    below = 20 * (forty.x[:, 0].std(1) / background).log10()
+    assert 8 < below.min() < 16
+    assert 34 < below.max() < 42
+
+
 def peaks(samples):
     """Frequencies at which the smoothed spectrum is larger than on both sides, in Hz."""
     power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
@@ -130,6 +138,28 @@ def test_time_goes_to_the_right_and_sixty_decibel_are_black():
     assert spectrogram(wave)[0, 0].amax(0)[4:12] == pytest.approx(0.5 * torch.ones(8), abs=0.02)
 
 
+def test_a_click_is_in_the_column_of_its_piece():
+    """Piece 10 of 32 is samples 3200 to 3519; the windows are shorter than a piece and a half."""
+    click = torch.zeros(1, 1, 10_240)
+    click[..., 3_360] = 1.0
+    columns = spectrogram(click)[0, 0].amax(0)
+    assert columns[10] == pytest.approx(1, abs=1e-4)
+    assert columns.count_nonzero() == 1
+
+
+def test_a_recording_quieter_than_the_threshold_is_darker():
+    assert spectrogram(tone(1000, amplitude=2e-4)).max() > 0.999
+    assert 0.2 < spectrogram(tone(1000, amplitude=1e-5)).max() < 0.9
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"bands": 0}, {"frames": 0}, {"rate": 160}, {"rate": math.nan}]
+)
+def test_numbers_of_no_spectrogram_are_refused(numbers):
+    with pytest.raises(ValueError, match=next(iter(numbers))):
+        spectrogram(tone(60), **numbers)
+
+
 def test_silence_is_black_and_gradients_are_finite():
     wave = torch.zeros(1, 1, 10_240, requires_grad=True)
     image = spectrogram(wave)
@@ -164,6 +194,8 @@ def test_bands_overlap_to_one_and_none_is_empty():
         (torch.zeros(1, 10_240), r"\(N, 1, T\)"),
         (torch.zeros(1, 2, 10_240), r"\(N, 1, T\)"),
         (torch.zeros(1, 1, 10_240, dtype=torch.int16), "floating point"),
+        (torch.zeros(1, 1, 10_240, dtype=torch.float16), "floating point"),
+        (torch.zeros(0, 1, 10_240), "N and T at least 1"),
         (torch.full((1, 1, 10_240), math.nan), "NaN"),
         (torch.zeros(1, 1, 100), "at least 512 samples"),
     ],

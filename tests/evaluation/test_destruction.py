@@ -74,7 +74,8 @@ def test_wrong_use():
         destruction_rate(Bright(), X, Y, X, Brightness())
     with pytest.raises(ValueError, match=r"x_adv: expected \(6, 1, 2, 2\) as x"):
         destruction_rate(Bright(), X, Y, ADV[:3], Brightness())
-    with pytest.raises(ValueError, match="draws: expected a whole number from 1, found 0"):
-        destruction_rate(Bright(), X, Y, ADV, Brightness(), draws=0)
+    for draws in (0, 1.5):
+        with pytest.raises(ValueError, match=f"draws: expected a whole .* 1, found {draws}"):
+            destruction_rate(Bright(), X, Y, ADV, Brightness(), draws=draws)
     with pytest.raises(TypeError, match=r"transformation: expected one of advlab\.transforms"):
         destruction_rate(Bright(), X, Y, ADV, lambda x: x)

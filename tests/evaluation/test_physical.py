@@ -83,6 +83,8 @@ def test_what_breaks_the_contract():
     x, y = gray(1.0), torch.tensor([2])
     with pytest.raises(ValueError, match="draws: expected at least 1"):
         answers_over_draws(Thirds(), x, Dimmed(), draws=0)
+    with pytest.raises(ValueError, match="draws: expected at least 1, a whole number, found 2"):
+        answers_over_draws(Thirds(), x, Dimmed(), draws=2.5)
     with pytest.raises(ValueError, match="x_adv: expected the shape of x"):
         physical_success(Thirds(), x, gray(1.0, 1.0), y, Dimmed())
     with pytest.raises(ValueError, match=r"\[0, 1\]"):

@@ -98,6 +98,17 @@ def test_any_size(size):
     assert torch.allclose(JPEG(quality=90).sample(flat), flat, atol=1.01 / 255)
 
 
+def test_the_ends_of_a_range_come_half_as_often():
+    quality = [0, 0, 0]
+    flat = torch.full((1, 1, 8, 8), 0.5)
+    flat[..., 0] = 0.8
+    x = flat.repeat(4000, 1, 1, 1)
+    out = JPEG(quality=(3, 5)).apply(x, SharedDraws(0).for_copies(flat, len(x)))
+    for i, q in enumerate((3, 4, 5)):
+        quality[i] = (out == JPEG(quality=q).sample(flat)).flatten(1).all(1).double().mean().item()
+    assert quality == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
 def test_two_channels_are_refused():
     with pytest.raises(ValueError, match="expected 1 or 3 channels, found 2"):
         JPEG().sample(torch.rand(1, 2, 8, 8))

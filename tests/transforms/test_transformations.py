@@ -99,6 +99,35 @@ def test_it_works_in_the_box_and_by_seed(transformation, dtype, device):
 
 
 @pytest.mark.parametrize("transformation", AT_WORK, ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_images_give_no_images(transformation, channels, device):
+    x = torch.rand(0, channels, 9, 13, device=device)
+    assert transformation.sample(x).shape == x.shape
+
+
+@pytest.mark.parametrize("transformation", AT_WORK, ids=str)
+def test_pixels_in_a_row_or_alone(transformation, device):
+    for size in ((1, 1), (1, 5), (17, 1)):
+        x = pictures(2, size=size).to(device)
+        out = transformation.sample(x)
+        assert out.shape == x.shape
+        assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("transformation", AT_WORK, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(transformation, dtype, device):
+    # A random number has few digits as well: the same ones are handed to both.
+    x = pictures(1, low=0.3, high=0.6, dtype=dtype).to(device)
+    halves = SharedDraws(3).for_copies(x, 1)
+    out = transformation.apply(x, halves)
+    assert out.dtype == dtype
+    halves = SharedDraws(3).for_copies(x, 1)
+    expected = transformation.apply(x.float(), lambda kind, shape: halves(kind, shape).float())
+    assert (out.float() - expected).abs().mean() < 4 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("transformation", AT_WORK, ids=str)
 def test_an_image_does_not_depend_on_the_others(transformation, device):
     x = pictures(7).to(device)
     out = transformation.sample(x)

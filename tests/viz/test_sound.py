@@ -49,12 +49,37 @@ def test_spectrogram_is_dark_at_the_frequency_of_a_tone():
     assert rows.argmax() / (len(rows) - 1) * 8 == pytest.approx(2, abs=0.05)
 
 
+def test_spectrogram_of_ultrasound_is_as_sharp():
+    (ax,) = viz.spectrogram(tone(30_000, 192_000, 19_200), 192_000).axes
+    (image,) = ax.images
+    rows = np.asarray(image.get_array()).mean(1)
+    loud = np.flatnonzero(rows > -60) / (len(rows) - 1) * 96
+    assert loud.min() > 29.5
+    assert loud.max() < 30.5
+
+
+@pytest.mark.parametrize("rate", [16_000, 192_000])
+def test_audible_stands_within_its_panel(rate):
+    (ax,) = viz.spectrum({"tone": tone(500)}, rate).axes
+    (word,) = ax.texts
+    assert 0 < word.get_position()[0] < ax.get_xlim()[1]
+
+
+def test_player_keeps_a_silent_recording_silent():
+    """Rounding errors of 1e-7 are no sound; the quietest step of 16 bits is."""
+    quiet = viz.audio(3e-7 * tone(440)).data[44:]
+    assert np.abs(np.frombuffer(quiet, "<i2")).max() < 330
+    heard = viz.audio(2e-4 * tone(440)).data[44:]
+    assert np.abs(np.frombuffer(heard, "<i2")).max() == 32767
+
+
 def test_player_holds_the_sound_and_names_it():
     player = viz.audio(tone(440), 16_000, label='"yes" & <more>')
     page = player._repr_html_()
     assert 'aria-label="&quot;yes&quot; &amp; &lt;more&gt;"' in page
     assert "<audio controls" in page
     assert "http" not in page, "no network"
+    assert "autoplay" not in page, "a page is silent until its reader wants a sound"
     data = base64.b64decode(re.search(r"base64,([^\"]+)", page)[1])
     with wave.open(io.BytesIO(data)) as file:
         assert file.getparams()[:4] == (1, 2, 16_000, 4_000)

@@ -33,6 +33,28 @@ def eot_gradient(model, x, y, transform, samples):
 """,
         ),
     ],
+    "11.3": [
+        (
+            "by padding",
+            """
+def paste(x, patch, mask, top, left):
+    (h, w), (height, width) = patch.shape[1:], x.shape[2:]
+    around = (left, width - left - w, top, height - top - h)
+    return x * (1 - F.pad(mask, around)) + F.pad(patch * mask, around)
+""",
+        ),
+    ],
+    "11.4": [
+        (
+            "by the whole spectrum",
+            """
+def hear(signal, rate, square, cutoff):
+    out = signal * (1 + square * signal)
+    f = torch.fft.fftfreq(signal.shape[-1], 1 / rate).abs()
+    return torch.fft.ifft(torch.fft.fft(out) * (f <= cutoff)).real
+""",
+        ),
+    ],
 }
 
 WRONG = {
@@ -171,6 +193,175 @@ def eot_gradient(model, x, y, transform, samples):
     return total / samples
 """,
             "the first draw alone",
+        ),
+    ],
+    "11.3": [
+        (
+            "forgets the mask",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    out[..., top : top + h, left : left + w] = patch
+    return out
+""",
+            "the whole rectangle",
+        ),
+        (
+            "row and column",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    part = out[..., left : left + h, top : top + w]
+    part[:] = part.clone() * (1 - mask) + patch * mask
+    return out
+""",
+            "row and column exchanged",
+        ),
+        (
+            "inverts the mask",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    part = x[..., top : top + h, left : left + w]
+    out[..., top : top + h, left : left + w] = part * mask + patch * (1 - mask)
+    return out
+""",
+            "the mask inverted",
+        ),
+        (
+            "a hard edge",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    part = x[..., top : top + h, left : left + w]
+    out[..., top : top + h, left : left + w] = torch.where(mask > 0.5, patch, part)
+    return out
+""",
+            "a hard edge",
+        ),
+        (
+            "no share of the image",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    out[..., top : top + h, left : left + w] = patch * mask
+    return out
+""",
+            "the patch on black",
+        ),
+        (
+            "adds",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    out[..., top : top + h, left : left + w] += patch * mask
+    return out
+""",
+            "added to the image",
+        ),
+        (
+            "writes into x",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    part = x[..., top : top + h, left : left + w]
+    x[..., top : top + h, left : left + w] = part * (1 - mask) + patch * mask
+    return x
+""",
+            "changed x",
+        ),
+        (
+            "detaches",
+            """
+def paste(x, patch, mask, top, left):
+    h, w = patch.shape[1:]
+    out = x.clone()
+    part = x[..., top : top + h, left : left + w]
+    out[..., top : top + h, left : left + w] = part * (1 - mask) + patch.detach() * mask
+    return out
+""",
+            "no gradient",
+        ),
+    ],
+    "11.4": [
+        (
+            "filters first",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    above = torch.fft.rfftfreq(n, 1 / rate) > cutoff
+    s = torch.fft.irfft(torch.fft.rfft(signal).masked_fill(above, 0), n)
+    return s + square * s**2
+""",
+            "filtered before the amplifier",
+        ),
+        (
+            "no filter",
+            """
+def hear(signal, rate, square, cutoff):
+    return signal + square * signal**2
+""",
+            "all frequencies",
+        ),
+        (
+            "linear",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    above = torch.fft.rfftfreq(n, 1 / rate) > cutoff
+    return torch.fft.irfft(torch.fft.rfft(signal).masked_fill(above, 0), n)
+""",
+            "a linear microphone",
+        ),
+        (
+            "the square alone",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    above = torch.fft.rfftfreq(n, 1 / rate) > cutoff
+    s = torch.fft.rfft(square * signal**2)
+    return torch.fft.irfft(s.masked_fill(above, 0), n)
+""",
+            "the square term alone",
+        ),
+        (
+            "keeps the high ones",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    above = torch.fft.rfftfreq(n, 1 / rate) > cutoff
+    s = torch.fft.rfft(signal + square * signal**2)
+    return torch.fft.irfft(s.masked_fill(~above, 0), n)
+""",
+            "above the cutoff",
+        ),
+        (
+            "squares the factor",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    above = torch.fft.rfftfreq(n, 1 / rate) > cutoff
+    s = torch.fft.rfft(signal + (square * signal) ** 2)
+    return torch.fft.irfft(s.masked_fill(above, 0), n)
+""",
+            "the factor squared",
+        ),
+        (
+            "forgets the length",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    above = torch.fft.rfftfreq(n, 1 / rate) > cutoff
+    s = torch.fft.rfft(signal + square * signal**2)
+    return torch.fft.irfft(s.masked_fill(above, 0))
+""",
+            "481 samples",
         ),
     ],
 }
