@@ -37,14 +37,15 @@ class EOT(Attack):
     batch is done, and so looks more or less often: the attacks of Carlini & Wagner, EAD and
     HopSkipJump.
 
-    The mean of the cross-entropy has no upper end: an untargeted attack can raise it at draws that
-    fool the model already, and leave the others alone. ``average="probability"`` climbs
-    1 − E_t[softmax f(t(x))_y] instead, which has nothing to win there. 40 digits turned by up to
-    30°, ``PGD(eps=0.15, steps=10)``, two seeds: of unseen turns the model still has {A} right
-    after PGD alone, {B} after EOT of it with the mean loss (neither more draws, nor four times the
-    steps, nor ``best=False`` changes that, and the mean loss is higher: {C} against {D}), and {E}
-    with the probability. Targeted, as in the paper, the mean loss looks where the class wanted is
-    still missed, and the probability may be too flat to climb.
+    The mean of the cross-entropy has no upper end: an untargeted attack raises it where a draw
+    fools the model already, and forgets the others. ``average="probability"`` climbs
+    1 − E_t[softmax f(t(x))_y] instead, which has nothing more to win there. We measured it on 40
+    digits of ``mnist-cnn`` in unseen turns of up to 30°, with ``PGD(eps=0.15, steps=10)`` and two
+    seeds. The model has 46% and 50% of them right after PGD alone; 54% and 48% after EOT of it by
+    the loss, which is nevertheless higher (3.3 and 3.7, against 2.5 and 2.3); 33% after EOT by the
+    probability. By the loss, 4 to 30 draws, 40 steps or ``best=False`` leave 43% to 55%. A targeted
+    attack, the paper's, is better off with the loss: it looks where the class wanted is still
+    missed, and there the probability is flat.
 
     Where we differ from the paper: the size of the perturbation is the wrapped attack's, measured
     at x, and bounded or punished as that attack does. The paper measures it after the

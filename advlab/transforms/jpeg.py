@@ -55,8 +55,9 @@ class JPEG(Transformation):
     almost everywhere.
 
     :param quality: (low, high) of a uniform draw of the quality from 1 to 100, rounded to a whole
-        number (both ends half as often as the others), or one number. libjpeg's: the steps of annex K.1 times 50 / quality, and from 50 on
-        times 2 − quality / 50. Even 100 rounds to whole levels.
+        number (both ends half as often as the others), or one number. libjpeg's: the steps of
+        annex K.1 times 50 / quality, and from 50 on times 2 − quality / 50. Even 100 rounds to
+        whole levels.
     :param subsampling: ``"4:2:0"`` or ``"4:4:4"`` (colors at full resolution). A picture of one
         channel has no colors.
     :raises ValueError: a quality out of this range, another subsampling, or pictures that have
@@ -114,7 +115,8 @@ def coded(plane: Tensor, steps: Tensor) -> Tensor:
     n, c, height, width = plane.shape
     plane = _padded(plane, 8)
     rows, columns = plane.shape[-2] // 8, plane.shape[-1] // 8
-    blocks = plane.view(n, c, rows, 8, columns, 8).transpose(3, 4).reshape(n, c * rows * columns, 64)
+    blocks = plane.view(n, c, rows, 8, columns, 8).transpose(3, 4)
+    blocks = blocks.reshape(n, c * rows * columns, 64)
     basis = cosines(plane)
     steps = steps[:, None]
     waves = round_through(8 * (blocks @ basis.mT))  # libjpeg's transform is in whole eighths

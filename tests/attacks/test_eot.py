@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from advlab import data
-from advlab.attacks import APGD, BIM, CWL2, EOT, FGSM, JSMA, PGD, DeepFool
+from advlab.attacks import APGD, BIM, CWL2, EOT, FGSM, JSMA, PGD, AutoAttack, DeepFool, Square
 from advlab.attacks.attacked import AttackedModel
 from advlab.attacks.eot import ExpectedModel
 from advlab.evaluation import accuracy_curve, destruction_rate
@@ -89,8 +89,9 @@ def test_an_attack_with_a_loss_of_its_own_keeps_it(cnn, x, y):
 
 @pytest.mark.parametrize(
     "attack",
-    [FGSM(eps=0.1), PGD(eps=0.1, steps=5), APGD(eps=0.1, loss="margin"), BIM(eps=0.1, variant="a"), DeepFool(), CWL2(steps=20),
-     JSMA(), PGD(eps=0.1, steps=5, targeted=True, early_stop=True)],
+    [FGSM(eps=0.1), PGD(eps=0.1, steps=5), APGD(eps=0.1, steps=5, loss="margin"),
+     BIM(eps=0.1, variant="a"), DeepFool(), CWL2(steps=20), JSMA(),
+     PGD(eps=0.1, steps=5, targeted=True, early_stop=True)],
     ids=str,
 )  # fmt: skip
 def test_through_nothing_it_is_the_attack_itself(attack, cnn, x, y):
@@ -100,6 +101,21 @@ def test_through_nothing_it_is_the_attack_itself(attack, cnn, x, y):
     for transformation in (None, Blur()):
         found = EOT(attack=attack, transformation=transformation, samples=1)(cnn, x, y)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [PGD(eps=0.1, steps=3, restarts=3, early_stop=True), BIM(eps=0.1, variant="a"), DeepFool(),
+     JSMA(gamma=0.9), Square(eps=0.1, queries=30), AutoAttack(eps=0.1, steps=5, queries=30),
+     EOT(attack=FGSM(eps=0.1), transformation=Gain(), samples=2)],
+    ids=str,
+)  # fmt: skip
+def test_an_image_does_not_depend_on_the_others(attack, cnn, x, y):
+    attack = EOT(attack=attack, transformation=SHAKY, samples=3)
+    together = attack(cnn, x[:12], y[:12])
+    assert torch.allclose(attack(cnn, x[3:8], y[3:8]), together[3:8], atol=1e-12)
+    small = attack.changed(batch_size=5)(cnn, x[:12].flip(0), y[:12].flip(0)).flip(0)
+    assert torch.allclose(small, together, atol=1e-12)
 
 
 @pytest.mark.parametrize("samples", [3, 40])

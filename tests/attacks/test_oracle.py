@@ -121,6 +121,13 @@ def test_oracle_refuses_what_is_no_model():
         Oracle(lambda x: x, 10)
 
 
+def test_oracle_refuses_images_on_another_device_and_counts_none():
+    oracle = Oracle(Counting().to("meta"), 10)
+    with pytest.raises(ValueError, match="model is on meta and x on cpu"):
+        oracle(images(3))
+    assert oracle.queries == 0
+
+
 def test_oracle_refuses_images_outside_of_the_box_and_counts_none():
     oracle = Oracle(Counting(), 10)
     with pytest.raises(ValueError, match=r"values in \[0, 1\]"):

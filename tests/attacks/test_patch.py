@@ -418,6 +418,37 @@ def test_progress_only_when_asked(capfd):
     assert "3/3" in capfd.readouterr().err
 
 
+# How it is judged --------------------------------------------------------------------------------
+
+
+def test_each_draw_has_its_own_places_and_photographs():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Dimmed(Transformation):
+        def apply(self, x, draw):
+            return x * draw("uniform", (1, 1, 1))
+
+    model, x, seen = small_cnn(), images(8), []
+    y, patch = predict(model, x), square(torch.ones(1, 3, 3))
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    for how in ({"area": 0.1}, {"area": 0, "camera": Dimmed()}):
+        patch_success(model, patch, x, y, draws=3, **how)
+        one, two, three = seen[-3:]
+        assert ((one != two) & (two != three) & (one != three)).flatten(1).any(1).all()
+
+
+def test_an_image_that_is_judged_keeps_its_own_region():
+    model, x, seen = small_cnn(), images(8), []
+    y, where = predict(model, x), torch.zeros(8, 1, 6, 7, dtype=torch.bool)
+    y[::2] = (y[::2] + 1) % 3  # every other one is wrong, and its region is on the left
+    where[::2, ..., :4] = where[1::2, ..., 3:] = True
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    score = patch_success(model, square(torch.ones(1, 3, 3)), x, y, area=0.1, where=where)
+    assert score.images == 4
+    changed = seen[-1] != x[1::2]
+    assert changed.flatten(1).any(1).all()
+    assert not changed[..., :3].any()
+
+
 # On disk and on paper ----------------------------------------------------------------------------
 
 

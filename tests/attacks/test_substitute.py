@@ -67,6 +67,16 @@ def test_augmentation_leaves_the_model_as_it_was():
     assert model.linear.weight.grad is None
 
 
+def test_augmentation_asks_the_model_in_evaluation_mode():
+    model, x, labels = (
+        torch.nn.Sequential(torch.nn.Dropout(0.9), small()),
+        images(3),
+        torch.arange(3),
+    )
+    expected = jacobian_augment(model.eval(), x, labels, 0.1)
+    assert torch.equal(jacobian_augment(model.train(), x, labels, 0.1), expected)
+
+
 def test_augmentation_refuses_a_label_that_the_substitute_does_not_have():
     with pytest.raises(ValueError, match="class numbers below 3"):
         jacobian_augment(small(), images(2), torch.tensor([0, 3]), 0.1)
@@ -142,9 +152,21 @@ def test_the_set_doubles_each_round():
     assert run.ended == "rounds"
     assert Substitute(rounds=3).queries(5) == 40
     assert Substitute().queries(100) == 6400
+    assert Substitute(rounds=2, kappa=99, sigma=0).queries(5) == 20, "κ of fewer images are all"
     assert len(run.loss) == len(run.agreement) == 4
     assert torch.equal(run.x[:5], x)
     assert torch.equal(run.y, predict(Counting(), run.x))
+
+
+def test_the_noise_is_another_in_each_round():
+    """With the same noise an image would give the same image again, about which nobody asks."""
+    attack = Substitute(rounds=2, lam=0.05, augment="noise", **SHORT)
+    assert attack(Oracle(Counting(), 99), images(4), small()).queries == [4, 8, 16]
+
+
+def test_an_oracle_that_gives_no_labels_is_refused():
+    with pytest.raises(ValueError, match="oracle: expected class numbers as torch.int64"):
+        Substitute(rounds=0, **SHORT)(lambda x: torch.zeros(len(x)), images(4), small())
 
 
 def test_the_reservoir_makes_the_growth_linear():

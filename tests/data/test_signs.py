@@ -151,6 +151,29 @@ def test_farther_is_smaller_and_more_exposure_is_brighter():
     assert (light.mean((1, 2, 3)) > near.mean((1, 2, 3))).all()
 
 
+def coverage(sign, n=80, **change):
+    """How much of each pixel the sign covers, in n photographs of it, (n, 48, 48)."""
+    fixed = {"noise": 0, "exposure": 0, "uneven": 0, "blur": 0, "shift": 0, "turn": 0, "tilt": 0}
+    look, white = Roadside(sign=sign, **fixed | change), sign_face(sign).fill_(1)
+    return (look.photos(white, n) - look.photos(torch.zeros_like(white), n)).mean(1)
+
+
+def test_widths_are_uniform():
+    """From the full width to a quarter of it: 5/8 on average; by distance it would be 0.46."""
+    whole = coverage("crossing", 1, distance=1).sum().sqrt()
+    widths = coverage("crossing", distance=(1, 4)).sum((1, 2)).sqrt() / whole
+    assert widths.min() < 0.3
+    assert widths.max() > 0.95
+    assert widths.mean().item() == pytest.approx(5 / 8, abs=0.06)
+
+
+def test_it_is_turned_away_to_the_side_more_than_up_or_down():
+    seen = coverage("crossing", distance=1.5, tilt=60)
+    wide, high = seen[:, 24].sum(1), seen[:, :, 24].sum(1)
+    assert wide.min() < 0.65 * wide.max()
+    assert high.min() > 0.85 * high.max()
+
+
 def test_a_photograph_depends_on_its_face_and_the_seed_not_on_the_batch():
     faces = torch.cat([sign_face("limit 30"), sign_face("limit 80"), sign_face("no entry")])
     look = Roadside(sign="limit 30")

@@ -11,7 +11,7 @@ from torch import nn
 from advlab.attacks import FGSM, PGD, Noise
 from advlab.data import load
 from advlab.evaluation import evaluate, transfer_matrix
-from advlab.goals import ConfidenceReduction
+from advlab.goals import ConfidenceReduction, SourceTarget
 from advlab.models import Ensemble, leave_one_out, load_model
 
 FAMILIES = ("logistic", "svm", "mlp", "cnn", "resnet")
@@ -117,6 +117,14 @@ def test_a_targeted_attack_must_reach_its_class(device):
         attack = FGSM(eps=eps, targeted=True)
         matrix = transfer_matrix({"t": target}, attack, (x, y), targets=wanted)
         assert (matrix.n, matrix.rates.item()) == (2, rate)
+
+
+def test_of_a_goal_for_one_class_only_its_images_count(lines):
+    models, x, y = lines
+    matrix = transfer_matrix(models, FGSM(eps=0.02, goal=SourceTarget(0, 1)), (x, y))
+    right = torch.stack([m(x).argmax(1) == y for m in models.values()]).all(0)
+    assert matrix.n == (right & (y == 0)).sum() < right.sum()
+    assert matrix.fooled.any()
 
 
 def test_what_is_there_before_the_attack_does_not_count(lines):

@@ -50,6 +50,8 @@ def test_the_mean_of_probabilities_and_of_logits_by_hand():
     torch.testing.assert_close(weighted, torch.tensor([[0.3, 0.7]] * 2, dtype=x.dtype))
     logits = predict_logits(Ensemble(first, second, average="logits"), x)
     torch.testing.assert_close(logits, ((first.logits + second.logits) / 2).expand(2, 2))
+    logits = predict_logits(Ensemble(first, second, average="logits", weights=(3, 1)), x)
+    torch.testing.assert_close(logits, (0.75 * first.logits + 0.25 * second.logits).expand(2, 2))
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])

@@ -14,7 +14,7 @@ from torch import nn
 
 from advlab import threat, viz
 from advlab.attacks import FGSM
-from advlab.evaluation import transfer_matrix
+from advlab.evaluation import TransferMatrix, transfer_matrix
 
 
 class Linear(nn.Module):
@@ -436,3 +436,20 @@ def test_errors_say_what_was_expected(message):
     with pytest.raises(ValueError) as error:
         WRONG[message]()
     assert message in str(error.value)
+
+
+def test_a_transfer_map_has_each_number_and_each_frame_in_its_place():
+    """Sources as rows from the top, targets as columns; the frame where the target was seen."""
+    fooled = torch.zeros(2, 3, 4, dtype=torch.bool)
+    for place, count in {(0, 0): 4, (0, 1): 3, (1, 0): 1, (1, 2): 2}.items():
+        fooled[place][:count] = True
+    seen = torch.tensor([[True, False, False], [False, False, True]])
+    matrix = TransferMatrix(
+        attack="A", sources=("s", "t"), targets=("a", "b", "c"), fooled=fooled,
+        fooled_source=fooled[:, 0], white_box=seen, matched=False, seconds=(0.0, 0.0),
+    )  # fmt: skip
+    (axes,) = viz.transfer(matrix).axes
+    numbers = {t.get_position(): float(t.get_text().rstrip("%")) for t in axes.texts}
+    assert numbers == {(c, r): 100 * matrix.rates[r, c] for r in range(2) for c in range(3)}
+    frames = {(round(f.get_x()), round(f.get_y())) for f in axes.patches}
+    assert frames == {(0, 0), (2, 1)}
