@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..backend import BATCH_SIZE
-from ..goals import Goal
+from ..goals import Goal, Targeted, logits_of
 from ..transforms.base import SharedDraws, Transformation
 from .attacked import AttackedModel
 from .base import Attack, check_whole
@@ -220,9 +220,9 @@ class ExpectedModel(AttackedModel):
         return gradient / self._samples, torch.stack(losses).mean(0), logits
 
     def _probability(self, logits: Tensor, y: Tensor) -> Tensor:
-        """1 − p_y, and p_y − 1 where y is wanted: from −log p_y and log p_y."""
-        loss = self.goal.loss(logits, y)
-        return torch.where(loss > 0, -torch.expm1(-loss.abs()), torch.expm1(-loss.abs()))
+        """1 − p_y, or p_y where the class y is wanted."""
+        p = logits_of(logits.softmax(1), y)
+        return p if isinstance(self.goal, Targeted) else 1 - p
 
     def jacobian(self, x, classes=None, *, of=None):
         def question(model: AttackedModel, many: Tensor, copies: int) -> tuple:

@@ -73,10 +73,23 @@ def test_the_mean_probability(targeted):
     sign = 1 if targeted else -1
     expected = sign * (p * (1 - p) * gains).mean(1).view(5, 1, 1, 1) * w
     assert torch.allclose(gradient, expected, atol=0.015 * expected.abs().max().item())
-    assert torch.allclose(loss, sign * p.mean(1) + (-1 if targeted else 1), atol=0.01)
+    assert torch.allclose(loss, sign * p.mean(1) + (0 if targeted else 1), atol=0.01)
     assert torch.allclose(logits.softmax(1)[:, 1], p.mean(1), atol=0.01)
     part = look.part(x[:2]).gradient(x[:2], y[:2])[1]
     assert torch.allclose(part, loss[:2], atol=1e-12)
+
+
+@pytest.mark.parametrize(("goal", "bias"), [(UNTARGETED, 30.0), (TARGETED, -30.0)])
+def test_the_probability_has_a_gradient_where_it_is_rounded_to_0_or_1(goal, bias):
+    model = BinaryLinear((1, 3, 4)).float()
+    model.b.data.fill_(bias)
+    x, y = torch.full((2, 1, 3, 4), 0.5), torch.ones(2, dtype=torch.int64)
+    look = ExpectedModel(AttackedModel(model, x, goal), x, Gain(), 4, 0, "probability")
+    gradient, loss, _ = look.gradient(x, y, first=True)
+    assert loss.abs().max() < 1e-9
+    side = 1 if goal == TARGETED else -1
+    assert torch.equal(gradient.sign(), side * model.w.detach().sign().expand(2, -1, -1, -1))
+    assert not look.stuck.any()
 
 
 def test_an_attack_with_a_loss_of_its_own_keeps_it(cnn, x, y):

@@ -165,7 +165,7 @@ def test_the_noise_is_another_in_each_round():
 
 
 def test_an_oracle_that_gives_no_labels_is_refused():
-    with pytest.raises(ValueError, match="oracle: expected class numbers as torch.int64"):
+    with pytest.raises(ValueError, match=r"oracle: expected class numbers as torch.int64"):
         Substitute(rounds=0, **SHORT)(lambda x: torch.zeros(len(x)), images(4), small())
 
 

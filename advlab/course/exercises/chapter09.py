@@ -275,6 +275,8 @@ def verdict_augment(results, seed):
         soft = model(soft_x).softmax(1).gather(1, labels[:, None]).sum()
         (of_soft,) = torch.autograd.grad(soft, soft_x)
         slope, own = row(model, x, labels), row(model, x, only_labels(model, x))
+        if lam < 0 and matches(found, (x - lam * slope.sign()).clamp(0, 1)):
+            fail("a λ below 0 did not turn the step around", "Use λ as it is given.")
         for direction, what, hint in (
             (-slope.sign(), "the step goes the other way", "λ has its own sign: add λ sign(…)."),
             (slope, "the slopes were taken as they are", "Only their signs count."),
@@ -292,8 +294,6 @@ def verdict_augment(results, seed):
                 fail(what, hint)
         if matches(found, x + lam * slope.sign()):
             fail("pixels left [0, 1]", "Clip them.")
-        if matches(found, (x + abs(lam) * slope.sign()).clamp(0, 1)):
-            fail("a λ below 0 did not turn the step around", "Use λ as it is given.")
         close(found, expected, name, "x + λ sign(slope of the label's logit), clipped")
     return "one new image for each, a step along the logit of the oracle's label"
 
@@ -301,7 +301,7 @@ def verdict_augment(results, seed):
 # 9.4 The price of rounds -------------------------------------------------------------------------
 
 BILLS = (
-    (100, 6, 3, 400), (100, 2, 3, 400), (100, 3, 3, 50), (10, 5, 0, 7), (7, 8, 2, 40),
+    (100, 6, 3, 250), (100, 2, 3, 300), (100, 3, 3, 50), (10, 5, 0, 7), (7, 8, 2, 40),
     (20, 4, 1, 1000), (50, 0, 0, 10), (5, 6, 0, 12),
 )  # fmt: skip
 
@@ -323,7 +323,7 @@ def verdict_queries(results, seed):
         if abs(got - expected) < 1e-6:
             continue
         case = f"n = {n}, rounds = {rounds}, sigma = {sigma}, kappa = {kappa}"
-        if (rounds < sigma and abs(got - bill(n, sigma, sigma, kappa)) < 1e-6) or got < n:
+        if rounds < sigma and abs(got - (n * 2**sigma + kappa * (rounds - sigma))) < 1e-6:
             fail(f"{case}: found {got:g}", "There may be fewer rounds than sigma.")
         if abs(got - (n * 2 ** min(rounds, sigma) + kappa * max(rounds - sigma, 0))) < 1e-6:
             fail(
@@ -336,6 +336,8 @@ def verdict_queries(results, seed):
             fail(f"{case}: the first n images are missing", "They need labels, too.")
         if abs(got - (bill(n, rounds + 1, sigma, kappa))) < 1e-6:
             fail(f"{case}: found {got:g}, one round too many", "rounds is how often S grows.")
+        if abs(got - bill(n, rounds, sigma + 1, kappa)) < 1e-6:
+            fail(f"{case}: found {got:g}, one doubling too many", "sigma is how often it doubles.")
         fail(f"{case}: found {got:g}, expected {expected}", "Count a round at a time.")
     return "doubling while it lasts, then κ a round, and never more than there are"
 

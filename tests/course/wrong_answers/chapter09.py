@@ -373,7 +373,7 @@ def queries(n, rounds, sigma, kappa):
         n += n if r <= sigma else min(kappa, n)
     return n
 """,
-            "expected",
+            "one doubling too many",
         ),
     ],
 }
