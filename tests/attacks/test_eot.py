@@ -11,6 +11,7 @@ from torch import nn
 from advlab import data
 from advlab.attacks import APGD, BIM, CWL2, EOT, FGSM, JSMA, PGD, AutoAttack, DeepFool, Square
 from advlab.attacks.attacked import AttackedModel
+from advlab.attacks.base import GradientWarning
 from advlab.attacks.eot import ExpectedModel
 from advlab.evaluation import accuracy_curve, destruction_rate
 from advlab.goals import TARGETED, UNTARGETED, SourceTarget
@@ -56,6 +57,25 @@ def test_the_gradient_is_the_expected_gradient():
     # What a single look without the gain would say is something else.
     plain = AttackedModel(model, x, UNTARGETED).gradient(x, y)[0]
     assert not torch.allclose(gradient, plain, atol=0.1 * plain.abs().max().item())
+
+
+def test_a_look_is_the_mean_over_single_draws(cnn, x, y):
+    single = in_front(cnn, x, SHAKY, 1, seed=3)
+    draws = [single.jacobian(x) for _ in range(4)]
+    logits, rows = in_front(cnn, x, SHAKY, 4, seed=3).jacobian(x)
+    expected = torch.stack([z.softmax(1) for z, _ in draws]).mean(0)
+    assert torch.allclose(logits, expected.log(), atol=1e-12)
+    assert torch.allclose(rows, torch.stack([r for _, r in draws]).mean(0), atol=1e-12)
+    whole = in_front(cnn, x, SHAKY, 4, seed=3)
+    assert torch.allclose(whole.part(x[:3]).logits(x[:3]), logits[:3], atol=1e-12)
+
+
+def test_a_gradient_that_is_zero_is_told(cnn, x, y):
+    flat = EOT(attack=FGSM(eps=0.1), transformation=Gain(low=0.0, high=0.0), samples=2)
+    with torch.no_grad():
+        y = cnn(0 * x).argmax(1)
+    with pytest.warns(GradientWarning, match="exactly zero for 40 of 40"):
+        flat(cnn, x, y)
 
 
 @pytest.mark.parametrize("targeted", [False, True])
