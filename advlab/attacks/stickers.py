@@ -87,7 +87,7 @@ def vulnerable_mask(
     Eykholt et al. (2018), section 3: a first run over the whole sign with the L1 norm, which
     leaves most pixels as they are, shows where the model is vulnerable; the stickers are put there.
     The paper does it by eye. Here each sticker in turn takes the rectangle with the largest
-    Σ |δ| that lies on the sign and overlaps no other.
+    ``Σ |δ|`` that lies on the sign and overlaps no other.
 
     :param delta: (1, C, S, S), what ``RP2(mask=sign, norm="L1", ...)`` added to the face.
     :param sign: (1, 1, S, S), 1 on the sign; pixels below 1, at its edge, get no sticker.

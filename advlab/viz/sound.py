@@ -113,7 +113,7 @@ class Player:
     def _repr_html_(self) -> str:
         source, name = base64.b64encode(self.data).decode(), html.escape(self.label, quote=True)
         return (
-            f'<figure style="margin:0"><figcaption>{name}</figcaption>'
+            f'<figure style="margin:0"><figcaption style="color:inherit">{name}</figcaption>'
             f'<audio controls preload="metadata" aria-label="{name}" '
             f'style="max-width:100%" src="data:audio/wav;base64,{source}"></audio></figure>'
         )
