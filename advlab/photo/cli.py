@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,8 +27,9 @@ def add_photo(subparsers) -> None:
     made.add_argument("--model", help="A classifier of 'advlab zoo list' (default: signs-cnn).")
     made.add_argument("--attack", help="fgsm, bim or pgd (default: pgd).")
     made.add_argument(
-        "--eps", type=float,
-        help="L-infinity budget, of pixels 0 to 1 (default: 16/255; for gray images 0.3).",
+        "--eps",
+        help="L-infinity budget, of pixels 0 to 1, as 0.1 or 8/255 (default: 16/255; for gray "
+        "images 0.3).",
     )  # fmt: skip
     made.add_argument(
         "--eot",
@@ -68,21 +71,41 @@ def _photo(args: argparse.Namespace) -> int:
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
-    given = [f"--{name}" for name in names if getattr(args, name) not in (None, False)]
+    # By identity: --seed 0 is given, and 0 == False.
+    values = {name: getattr(args, name) for name in names}
+    given = [f"--{name}" for name, v in values.items() if v is not None and v is not False]
     if given:
         raise ValueError(f"photo: {', '.join(given)}: these {why}")
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """The errors of files say what was to be written, in place of a number."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({error.strerror or error}); expected a place in a folder "
+            "that you may write"
+        ) from error
 
 
 def _write(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from .drawing import check_kind
+    from .numbers import parse_eps
     from .sheet import make_sheet
 
     check_kind(Path(args.sheet_file).suffix)  # before the attack, which may take long
+    if Path(args.sheet_file).is_dir():
+        raise ValueError(f"{args.sheet_file}: found a folder, expected a file to write")
     given = {name: getattr(args, name) for name in _MADE if getattr(args, name) is not None}
+    if "eps" in given:
+        given["eps"] = parse_eps(given["eps"])
     printout = make_sheet(**given)
-    printout.write(args.sheet_file)
+    with _writing(args.sheet_file):
+        printout.write(args.sheet_file)
     sheet = printout.sheet
     if args.json:
         print(json.dumps({"written": args.sheet_file, **asdict(sheet), "code": sheet.code()}))
@@ -106,7 +129,10 @@ def _read(args: argparse.Namespace) -> int:
 
     sheet = Sheet.load(args.sheet) if args.sheet else None
     reading = read_photo(args.read, sheet=sheet, raw=args.raw)
-    files = reading.save(args.save) if args.save else []
+    files = []
+    if args.save is not None:
+        with _writing(args.save):
+            files = reading.save(args.save)
     print(reading.to_json() if args.json else reading.table())
     if files and not args.json:
         print(f"{len(files)} images written to {args.save}")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .layout import CORNERS, GAP, IMAGE, MARGIN, MARKER, Box, paper_named
+from .markers import decode, framed
 from .opencv import opencv
 from .sheet import Sheet
 
@@ -97,14 +98,25 @@ def _marker(number: int) -> np.ndarray:
 
 
 def _qr(text: str) -> np.ndarray:
+    """The cells of a QR code, bytes (cells, cells).
+
+    :raises ValueError: OpenCV does not read the code that it made.
+    """
     cv2 = opencv()
     settings = cv2.QRCodeEncoder_Params()
-    settings.correction_level = cv2.QRCodeEncoder_CORRECT_LEVEL_M
-    code = cv2.QRCodeEncoder_create(settings).encode(text)
-    # The encoder leaves white around the code; the page is white already.
-    dark = np.argwhere(code == 0)
-    (top, left), (bottom, right) = dark.min(0), dark.max(0)
-    return code[top : bottom + 1, left : right + 1]
+    for level in (cv2.QRCodeEncoder_CORRECT_LEVEL_M, cv2.QRCodeEncoder_CORRECT_LEVEL_L):
+        settings.correction_level = level
+        code = cv2.QRCodeEncoder_create(settings).encode(text)
+        # The encoder leaves white around the code; the page is white already.
+        dark = np.argwhere(code == 0)
+        (top, left), (bottom, right) = dark.min(0), dark.max(0)
+        cells = code[top : bottom + 1, left : right + 1]
+        if decode(framed(cells)) == text:
+            return cells
+    raise ValueError(
+        f"sheet: OpenCV {cv2.__version__} made a QR code that it cannot read back, expected "
+        f"{text!r}; choose other images with --seed, or fewer with --images"
+    )
 
 
 def _label(page: Axes, place: Box, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from .opencv import opencv
 # Markers are looked for at these lengths of the photograph's longer side, in this order: the
 # search is made for about a thousand pixels, and large photographs are grainy.
 _LENGTHS = (1600, 2400, 4000, 1000)
+_SHORTEST = 28  # pixels: a narrower picture holds no marker
 _BENT = 3.0  # mm that a marker may lie off its place, and the sheet still be read
 
 
@@ -49,11 +49,16 @@ def find_plane(photo: np.ndarray) -> Plane:
     """
     found = _markers(photo)
     papers = [p for p in PAPERS.values() if set(p.markers()) & found.keys()]
+    if not papers and _markers(photo[:, ::-1]):
+        raise ValueError(
+            "photo: found the markers of a sheet in a mirror, expected them as printed; switch "
+            "mirroring off in the camera, or flip the picture from left to right"
+        )
     if not papers:
         raise ValueError(
             f"photo: found no marker of a sheet in a picture of {_size(photo)}, expected four "
             "black squares in the corners of the sheet; photograph the whole sheet, sharp, with "
-            "white around each square, and not in a mirror"
+            "white around each square"
         )
     paper = papers[0]
     places = paper.markers()
@@ -92,11 +97,18 @@ def read_code(photo: np.ndarray, plane: Plane) -> str | None:
     """
     cv2 = opencv()
     gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    text = decode(cut(gray, plane, plane.paper.code().grown(4), 600))
+    sizes = iter(range(29, 74, 4))
+    while text is None and (cells := next(sizes, None)):
+        text = decode(_drawn_anew(gray, plane, cells))
+    return text
+
+
+def decode(picture: np.ndarray) -> str | None:
+    """The text of the QR code in a gray picture, (H, W) bytes; None if it cannot be read."""
+    cv2 = opencv()
     # Either of OpenCV's two ways to find a code misses some that the other reads.
-    readers = (cv2.QRCodeDetector(), cv2.QRCodeDetectorAruco())
-    pictures = [cut(gray, plane, plane.paper.code().grown(4), 600)]
-    pictures += [_drawn_anew(gray, plane, cells) for cells in range(33, 74, 4)]
-    for picture, reader in product(pictures, readers):
+    for reader in (cv2.QRCodeDetector(), cv2.QRCodeDetectorAruco()):
         try:
             text, *_ = reader.detectAndDecode(picture)
         except cv2.error:  # a code that is too damaged to be taken apart
@@ -120,7 +132,12 @@ def _drawn_anew(gray: np.ndarray, plane: Plane, cells: int) -> np.ndarray:
     here = np.ix_(middle, middle)
     light = cv2.blur(sharp, (fine // 2, fine // 2))[here] > around[here]
     code = np.where(light, 255, 0).astype(np.uint8)
-    return np.pad(code, border, constant_values=255).repeat(6, 0).repeat(6, 1)
+    return framed(code)
+
+
+def framed(code: np.ndarray) -> np.ndarray:
+    """The cells of a QR code, bytes, enlarged, with the white that a reader needs."""
+    return np.pad(code, 4, constant_values=255).repeat(6, 0).repeat(6, 1)
 
 
 def cut(photo: np.ndarray, plane: Plane, place: Box, pixels: int) -> np.ndarray:
@@ -138,7 +155,9 @@ def cut(photo: np.ndarray, plane: Plane, place: Box, pixels: int) -> np.ndarray:
 def _markers(photo: np.ndarray) -> dict[int, list[np.ndarray]]:
     """Of each of our markers, the corners (4, 2) wherever it is seen, in pixels."""
     cv2 = opencv()
-    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    if min(photo.shape[:2]) < _SHORTEST:
+        return {}
+    gray = cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_RGB2GRAY)
     settings = cv2.aruco.DetectorParameters()
     settings.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
     book = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_50)
@@ -150,7 +169,8 @@ def _markers(photo: np.ndarray) -> dict[int, list[np.ndarray]]:
         scale = length / longest
         small = gray
         if scale < 1:
-            small = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            size = [max(1, round(side * scale)) for side in gray.shape[::-1]]
+            small = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
         corners, numbers, _ = detector.detectMarkers(small)
         found: dict[int, list[np.ndarray]] = {}
         for where, number in zip(corners, [] if numbers is None else numbers.ravel().tolist()):
@@ -172,7 +192,8 @@ def _project(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _and(names) -> str:
-    return " and ".join(names)
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _size(photo: np.ndarray) -> str:

@@ -19,7 +19,7 @@ from .reading import Reading
 from .sheet import Sheet, check_data, check_model
 
 _COARSE = 1.5  # pixels of a photograph for each pixel of a printed image: below, details are lost
-_BENT = 0.7  # mm that the markers may lie off their places before a note says so
+_BENT = 0.3  # mm that the markers may lie off their places before a note says so
 
 
 def read_photo(
@@ -93,13 +93,15 @@ def open_photo(path: str | os.PathLike) -> np.ndarray:
     :raises OSError: no such file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: found a folder, expected a photograph as JPEG or PNG")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with warnings.catch_warnings(), Image.open(path) as picture:
             # Phones take pictures that Pillow suspects of being made to fill the memory.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+            return _bytes(ImageOps.exif_transpose(picture))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         hint = "expected a photograph as JPEG or PNG"
         if path.suffix.lower() == ".pdf":
@@ -107,6 +109,18 @@ def open_photo(path: str | os.PathLike) -> np.ndarray:
         elif path.suffix.lower() in (".heic", ".heif"):
             hint += "; have the phone, or its photo program, export it as JPEG"
         raise ValueError(f"{path}: cannot be read as an image ({error}); {hint}") from error
+
+
+def _bytes(picture: Image.Image) -> np.ndarray:
+    """The picture as bytes (H, W, 3)."""
+    if picture.mode.startswith("I"):  # 16 bits, of which Pillow would keep those below 256
+        gray = (np.asarray(picture).astype(np.float64) / 257).clip(0, 255).round()
+        picture = Image.fromarray(gray.astype(np.uint8))
+    if picture.has_transparency_data:  # what is not there is white, as paper is
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return np.array(picture.convert("RGB"))
 
 
 def _notes_on(plane: Plane) -> list[str]:

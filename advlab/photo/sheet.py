@@ -19,11 +19,12 @@ from ..data.files import digest, write_atomically
 from ..models import zoo
 from ..models.contract import predict_logits
 from .layout import paper_named
+from .numbers import eps_text, packed, parse_eps, unpacked
 
 EPS = {1: 0.3, 3: 16 / 255}  # by the number of channels
 ATTACKS: dict[str, type[Attack]] = {"fgsm": FGSM, "bim": BIM, "pgd": PGD}
-_CODE = re.compile(r"ADVLAB1 ([A-Z0-9 $%*+\-./:_]+?) END")
-_DIGITS = 12  # of a checksum
+_CODE = re.compile(r"ADVLAB2 ([A-Z0-9 $%*+\-./:_]+?) END")
+_DIGITS = 8  # of a checksum
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Sheet:
 
     :param model: a name of the zoo.
     :param attack: ``"fgsm"``, ``"bim"`` or ``"pgd"``.
-    :param eps: the attack's L∞ budget, with pixel values from 0 to 1.
+    :param eps: the attack's L∞ budget, with pixel values from 0 to 1: n/255, or six digits.
     :param eot: the attack was made to survive a camera, with :class:`advlab.attacks.EOT`.
     :param seed: of the choice of images, and of the attack.
     :param paper: ``"A4"`` or ``"Letter"``.
@@ -64,19 +65,23 @@ class Sheet:
     images: str
 
     def code(self) -> str:
-        """The sheet as one line, of the few characters that a QR code stores densely."""
-        rows = zip(self.index, self.truth, self.clean, self.adversarial)
+        """The sheet as one line, of the few characters that a QR code stores densely.
+
+        The numbers of the N images are four words in base 36, each of N parts of one length: every
+        character less makes the cells of the QR code larger, and a blurred one easier to read.
+        """
         words = [
-            "ADVLAB1",
+            "ADVLAB2",
             self.model,
             self.attack + ("+EOT" if self.eot else ""),
-            repr(self.eps),
+            eps_text(self.eps),
             str(self.seed),
             self.paper,
             ".".join(map(str, self.shape)),
             self.weights,
             self.images,
-            *(".".join(map(str, row)) for row in rows),
+            str(len(self.index)),
+            *map(packed, (self.index, self.truth, self.clean, self.adversarial)),
             "END",
         ]
         return " ".join(words).upper()
@@ -91,17 +96,17 @@ class Sheet:
         if not found:
             start = text[:40] + ("..." if len(text) > 40 else "")
             raise ValueError(
-                f"expected the line of an advlab sheet, ADVLAB1 ... END, found {start!r}"
+                f"expected the line of an advlab sheet, ADVLAB2 ... END, found {start!r}"
             )
         try:
-            model, attack, eps, seed, paper, shape, weights, images, *rows = found[1].split(" ")
+            model, attack, eps, seed, paper, shape, weights, images, n, *rows = found[1].split(" ")
             channels, height, width = map(int, shape.split("."))
-            index, truth, clean, adversarial = zip(*(map(int, row.split(".")) for row in rows))
+            index, truth, clean, adversarial = (unpacked(row, int(n)) for row in rows)
             name, _, eot = attack.lower().partition("+")
             if name not in ATTACKS or eot not in ("", "eot"):
                 raise ValueError(f"its attack is {attack!r}")
             return cls(
-                model.lower(), name, float(eps), bool(eot), int(seed), paper_named(paper).name,
+                model.lower(), name, parse_eps(eps), bool(eot), int(seed), paper_named(paper).name,
                 (channels, height, width), index, truth, clean, adversarial,
                 weights.lower(), images.lower(),
             )  # fmt: skip
@@ -115,6 +120,8 @@ class Sheet:
         :raises ValueError: a file without a sheet.
         :raises OSError: no such file.
         """
+        if Path(path).is_dir():
+            raise ValueError(f"{path}: found a folder, expected the file that was printed")
         try:
             return cls.from_code(Path(path).read_bytes().decode("latin-1"))
         except ValueError as error:
@@ -183,7 +190,8 @@ def make_sheet(
     :param seed: of the choice of images, and of the attack.
     :param paper: ``"A4"`` or ``"Letter"``.
     :returns: the sheet with its images, rounded to 8 bits as they are printed.
-    :raises ValueError: an unknown model, attack or paper, or more images than there is room for.
+    :raises ValueError: an unknown model, attack or paper, more images than there is room for,
+        a seed below 0, or an eps that is not from 0 to 1.
     """
     room = paper_named(paper).room()
     if attack not in ATTACKS:
@@ -193,6 +201,13 @@ def make_sheet(
             f"images: found {images}, expected 1 to {room}, which is what {paper} has room for; "
             "for more, print several sheets, each with a --seed of its own"
         )
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed: found {seed}, expected a whole number from 0 to 2**32 - 1")
+    if eps is not None and not 0 <= eps <= 1:
+        raise ValueError(
+            f"eps: found {eps:g}, expected 0 to 1: pixels go from 0 to 1, and 8 of 255 levels are "
+            "8/255"
+        )
     card = zoo.read_card(model)
     if card.unit != "images":
         raise ValueError(f"model: expected a classifier, and {model} gives every pixel a class")
@@ -200,12 +215,13 @@ def make_sheet(
     if data.shape[1] != data.shape[2]:
         raise ValueError(f"model: expected one of square images, and {model}'s are {data.shape}")
     network = zoo.load_model(model, device="cpu")
-    eps = EPS[data.shape[0]] if eps is None else eps
+    # The attack gets what the sheet says, where few digits have room.
+    eps = parse_eps(eps_text(float(EPS[data.shape[0]] if eps is None else eps)))
     index = _choose(data.test.y, images, seed)
     x, y = eight_bits(data.test.x[index]), data.test.y[index]
     x_adv = eight_bits(_attack(attack, eps, eot, seed)(network, x, y))
     sheet = Sheet(
-        model, attack, float(eps), eot, seed, paper_named(paper).name,
+        model, attack, eps, eot, seed, paper_named(paper).name,
         tuple(x.shape[1:]), tuple(index.tolist()), tuple(y.tolist()),
         classes(network, x), classes(network, x_adv),
         card.sha256[:_DIGITS], checksum(x),

@@ -9,6 +9,8 @@ from PIL import Image
 from advlab.photo import make_sheet
 from advlab.photo.layout import paper_named
 
+from .simulate import DPI, photograph
+
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
@@ -21,14 +23,23 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def page(made) -> np.ndarray:
-    """The sheet as it is printed: bytes (H, W, 3), 300 dots an inch."""
+    """The sheet as it is printed: bytes (H, W, 3), 200 dots an inch: more would only be slow."""
     with Image.open(made[3]) as picture:
-        return np.array(picture.convert("RGB"))
+        size = [round(side * DPI / 300) for side in picture.size]
+        return np.array(picture.convert("RGB").resize(size, Image.Resampling.BOX))
 
 
 @pytest.fixture(scope="session")
 def paper(made):
     return paper_named(made[0].paper)
+
+
+@pytest.fixture(scope="session")
+def straight(page, paper, tmp_path_factory):
+    """A photograph from straight above, as a file."""
+    path = tmp_path_factory.mktemp("straight") / "photo.jpg"
+    Image.fromarray(photograph(page, paper)[0]).save(path, quality=85)
+    return path
 
 
 @pytest.fixture

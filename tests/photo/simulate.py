@@ -7,6 +7,8 @@ import math
 import cv2
 import numpy as np
 
+DPI = 200  # dots an inch of the page
+
 
 def pose(paper, size, *, angle=0.0, tilt=0.0, toward=0.0, fill=0.8) -> np.ndarray:
     """The homography (3, 3) from millimeters on the paper to pixels of the photograph.
@@ -30,7 +32,7 @@ def pose(paper, size, *, angle=0.0, tilt=0.0, toward=0.0, fill=0.8) -> np.ndarra
 
 
 def photograph(
-    page, paper, *, size=(2000, 1500), uneven=0.0, exposure=0.9, tint=(1, 1, 1), blur=0.0,
+    page, paper, *, size=(1600, 1200), uneven=0.0, exposure=0.9, tint=(1, 1, 1), blur=0.0,
     noise=2.0, black=0.08, table=(90, 70, 55), seed=0, **how,
 ):  # fmt: skip
     """The photograph, bytes (H, W, 3), and the homography that was used.
@@ -51,11 +53,12 @@ def photograph(
     random = np.random.default_rng(seed)
     grain = cv2.resize(random.normal(0, 0.03, (60, 80)).astype(np.float32), size)
     seen = cv2.warpPerspective(reflects, whole, size, flags=cv2.INTER_LINEAR)
-    inside = cv2.warpPerspective(np.ones_like(reflects), whole, size, flags=cv2.INTER_LINEAR)
+    paper_is = np.ones(reflects.shape[:2], np.float32)
+    inside = cv2.warpPerspective(paper_is, whole, size, flags=cv2.INTER_LINEAR)[..., None]
     seen = seen + (1 - inside) * (back + grain[..., None])
     across = np.linspace(0, 1, size[0])[None, :] * 0.7 + np.linspace(0, 1, size[1])[:, None] * 0.3
-    light = exposure * (1 - uneven * across[..., None]) * np.float32(tint)
+    light = np.float32(exposure * (1 - uneven * across[..., None]) * np.float32(tint))
     if blur:
         seen = cv2.GaussianBlur(seen, (0, 0), blur)
-    shot = seen * light * 255 + random.normal(0, noise, seen.shape)
+    shot = seen * light * 255 + noise * random.standard_normal(seen.shape, np.float32)
     return shot.clip(0, 255).round().astype(np.uint8), matrix

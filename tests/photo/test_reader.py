@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ import torch
 from PIL import Image
 
 from advlab.photo import Sheet, make_sheet, read_photo
+from advlab.photo.drawing import _qr
 from advlab.photo.layout import PAPERS
-from advlab.photo.markers import find_plane
+from advlab.photo.markers import find_plane, read_code
 from advlab.photo.reader import open_photo
 
-from .simulate import photograph
+from .simulate import DPI, photograph
 
 PHOTOGRAPHS = {
     "straight": {},
@@ -28,8 +31,8 @@ PHOTOGRAPHS = {
     "in warm light": {"tint": (1, 0.85, 0.6)},
     "blurred": {"blur": 1.5},
     "grainy": {"noise": 20},
-    "far away": {"size": (1600, 1200)},
-    "12 megapixels": {"size": (3000, 4000), "angle": 5, "tilt": 15, "blur": 2},
+    "far away": {"size": (1200, 900)},
+    "large": {"size": (2400, 1800), "angle": 5, "tilt": 15, "blur": 2},
     "everything": {
         "angle": 160, "tilt": 25, "toward": 70, "uneven": 0.5, "blur": 1.2, "noise": 6,
         "tint": (1, 0.9, 0.75),
@@ -72,7 +75,7 @@ def test_colors_come_back(tmp_path, page, shoot):
 
     paper, painted = PAPERS["A4"], page.copy()
     place = paper.pair(0)[0]
-    x0, y0, x1, y1 = (round(v / 25.4 * 300) for v in (*place[:2], *place.corners()[2]))
+    x0, y0, x1, y1 = (round(v / 25.4 * DPI) for v in (*place[:2], *place.corners()[2]))
     painted[y0:y1, x0:x1] = 200, 40, 90
     photo, _ = photograph(painted, paper, tint=(1, 0.8, 0.55), uneven=0.4)
     found = cut_images(photo, find_plane(photo), [place], (3, 8, 8), raw=False)
@@ -94,7 +97,7 @@ def cover(page, paper, *corners: int) -> np.ndarray:
     covered = page.copy()
     for corner in corners:
         place = paper.markers()[paper.first + corner].grown(4)
-        x0, y0, x1, y1 = (round(v / 25.4 * 300) for v in (*place[:2], *place.corners()[2]))
+        x0, y0, x1, y1 = (round(v / 25.4 * DPI) for v in (*place[:2], *place.corners()[2]))
         covered[max(y0, 0) : y1, max(x0, 0) : x1] = 160
     return covered
 
@@ -118,7 +121,7 @@ def test_two_markers_do_not(page, paper, shoot):
 def test_a_code_that_cannot_be_read(made, page, paper, shoot):
     sheet, *_, file = made
     place = paper.code()
-    x0, y0, x1, y1 = (round(v / 25.4 * 300) for v in (*place[:2], *place.corners()[2]))
+    x0, y0, x1, y1 = (round(v / 25.4 * DPI) for v in (*place[:2], *place.corners()[2]))
     covered = page.copy()
     covered[y0 : (y0 + y1) // 2, x0:x1] = 255
     path = shoot(photograph(covered, paper)[0])
@@ -137,18 +140,18 @@ def test_a_photograph_from_too_far(made, page, paper, shoot):
     assert any("pixels for each pixel of a printed image" in note for note in reading.notes)
 
 
-def test_of_another_sheet(made, page, paper, shoot, tmp_path):
-    other = make_sheet("mnist-cnn", attack="fgsm", images=3, seed=1).sheet
-    path = shoot(photograph(page, paper)[0])
-    with pytest.raises(ValueError, match=r"found a sheet of 15 images.*BIM.*expected.*3 images"):
-        read_photo(path, sheet=other)
+def test_of_another_sheet(made, page, paper, shoot, straight, tmp_path):
+    other = dataclasses.replace(made[0], attack="pgd", eps=0.1)
+    with pytest.raises(ValueError, match=r"found a sheet of 15 images.*BIM.*expected.*PGD.*0\.1"):
+        read_photo(straight, sheet=other)
     letter = make_sheet("mnist-cnn", attack="fgsm", images=3, paper="letter")
     covered = page.copy()
-    covered[:700, 1000:1800] = 255  # the code is gone
+    covered[:467, 666:1200] = 255  # the code is gone
     with pytest.raises(ValueError, match="markers are those of A4, and the sheet given is Letter"):
         read_photo(shoot(photograph(covered, paper)[0]), sheet=letter.sheet)
     letter.write(tmp_path / "letter.png")
     beside = open_photo(tmp_path / "letter.png")
+    beside = cv2.resize(beside, None, fx=DPI / 300, fy=DPI / 300, interpolation=cv2.INTER_AREA)
     both = np.hstack([page[: len(beside)], np.full((len(beside), 200, 3), 200, np.uint8), beside])
     with pytest.raises(ValueError, match="one at a time"):
         read_photo(shoot(both))
@@ -159,12 +162,66 @@ def test_two_prints_of_one_sheet(page, shoot):
         read_photo(shoot(np.hstack([page, page])))
 
 
+def test_a_blurred_code_of_the_longest_line(page, paper, made):
+    """Fifteen images of a long name, in a code whose cells are wide enough for a blurred picture."""
+    sheet = dataclasses.replace(
+        made[0], model="scenes-segmentation", eps=16 / 255, eot=True, shape=(3, 48, 48)
+    )
+    cells = _qr(sheet.code())
+    assert len(cells) <= 45
+    code, painted = paper.code(), page.copy()
+    x0, y0, x1, y1 = (round(v / 25.4 * DPI) for v in (*code[:2], *code.corners()[2]))
+    wide = cv2.resize(cells, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    painted[y0:y1, x0:x1] = wide[..., None]
+    photo, _ = photograph(painted, paper, blur=3.2)
+    assert read_code(photo, find_plane(photo)) == sheet.code()
+
+
+def test_a_sheet_that_curls_is_noted(page, paper, shoot):
+    rows, columns = np.indices(page.shape[:2], np.float32)
+    lift = 0.012 * page.shape[0] * np.sin(np.pi * rows / page.shape[0])
+    waved = cv2.remap(page, columns + lift * (rows / page.shape[0]), rows, cv2.INTER_LINEAR)
+    notes = read_photo(shoot(photograph(waved, paper)[0])).notes
+    assert len(notes) == 1
+    assert "the paper is not flat" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "transparent", "CMYK", "gray"])
+def test_kinds_of_pictures(kind, page, paper, tmp_path):
+    photo, _ = photograph(page, paper, size=(1000, 750))
+    picture = Image.fromarray(photo).convert("L")
+    expected, path = np.array(picture)[..., None], tmp_path / "photo.png"
+    if kind == "16 bits":
+        picture = Image.fromarray(np.array(picture).astype(np.uint16) * 257)
+    elif kind == "transparent":  # where it is white there is nothing, and that is stored as black
+        alpha = np.where(expected > 200, 0, 255).astype(np.uint8)
+        stored = np.where(alpha > 0, expected, 0).astype(np.uint8)
+        picture = Image.fromarray(np.concatenate([stored, alpha], 2), "LA")
+        expected = np.where(alpha > 0, expected, 255)
+    elif kind == "CMYK":
+        picture, path = picture.convert("RGB").convert("CMYK"), tmp_path / "photo.tif"
+    picture.save(path)
+    assert np.abs(open_photo(path).astype(int) - expected).max() <= 1
+    assert find_plane(open_photo(path)).missing == ()
+
+
+def test_a_mirrored_picture_is_named(page):
+    with pytest.raises(ValueError, match="in a mirror.*flip the picture"):
+        find_plane(page[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (2, 2), (40, 5000)])
+def test_pictures_of_odd_shapes(shape):
+    with pytest.raises(ValueError, match="found no marker"):
+        find_plane(np.full((*shape, 3), 128, np.uint8))
+
+
 def test_a_bent_sheet(page, paper, shoot):
     # One marker is elsewhere, and seen from the same side as before: no plane has such markers.
     bent = page.copy()
-    corner = bent[:340, :340].copy()
-    bent[:340, :340] = 255
-    bent[800:1140, :340] = corner
+    corner = bent[:226, :226].copy()
+    bent[:226, :226] = 255
+    bent[533:759, :226] = corner
     with pytest.raises(ValueError, match=r"mm off their places.*flat"):
         find_plane(bent)
 
