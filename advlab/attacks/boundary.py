@@ -74,7 +74,8 @@ class Boundary(Decisions):
         block = max(1, 2**15 // x[0].numel())  # steps whose random numbers are drawn at once
         noise = x.new_empty((len(rows), 0))
         for t in model.steps(self.queries):
-            going = oracle.able(rows)
+            # Where decisions are random, x itself may have passed: nothing is smaller.
+            going = oracle.able(rows) & (oracle.size[rows] > 0)
             if not going.all():
                 rows, noise = rows[going], noise[going]
             if not len(rows):

@@ -118,3 +118,18 @@ def test_as_many_steps_succeed_as_wanted(walk):
 def test_step_sizes_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected a finite number, at least 1e-09"):
         Boundary(**{name: value})
+
+
+def test_decisions_that_are_random_do_not_break_it():
+    class Coin(nn.Module):
+        """Names either class, whatever the image: an image itself passes, sooner or later."""
+
+        def forward(self, x):
+            assert x.isfinite().all()
+            first = torch.rand(len(x), generator=coins)
+            return torch.stack([first, 1 - first], 1).double() * 3
+
+    coins = torch.Generator().manual_seed(0)
+    x = torch.rand(12, 1, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x_adv = Boundary(queries=200)(Coin(), x, torch.zeros(12, dtype=torch.int64))
+    assert x_adv.isfinite().all()
