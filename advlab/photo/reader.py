@@ -129,8 +129,8 @@ def _notes_on(plane: Plane) -> list[str]:
         notes.append(f"the {plane.missing[0]} marker was not found; the other three were used")
     if plane.off > _BENT:
         notes.append(
-            f"the markers lie {plane.off:.1f} mm off their places: the paper is not flat, or the "
-            "lens bends lines"
+            f"the markers lie {plane.off:.1f} mm off their places: the paper is not flat, the "
+            "lens bends lines, or the camera moved"
         )
     return notes
 

@@ -23,6 +23,7 @@ from advlab.photo.markers import find_plane, read_code
 from advlab.photo.opencv import MissingOpenCV
 from advlab.photo.reader import open_photo
 from advlab.photo.reading import Reading
+from advlab.photo.sheet import check_data, check_model
 
 from .simulate import photograph
 
@@ -30,6 +31,27 @@ SHEET = Sheet(
     "mnist-cnn", "pgd", 16 / 255, True, 3, "Letter", (1, 28, 28),
     (5, 720, 31), (0, 1, 2), (0, 1, 1), (3, 1, 2), "01234567", "ba987654",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("eps", [0.0, 8 / 255, 0.1, 1.0])
+def test_the_budget_is_stored_in_few_characters(eps):
+    sheet = dataclasses.replace(SHEET, eps=eps)
+    assert Sheet.from_code(sheet.code()) == sheet
+    assert len(sheet.code().split()[3]) <= 7
+
+
+def test_the_attack_has_the_budget_that_is_stored():
+    printout = make_sheet("mnist-cnn", attack="fgsm", images=1, eps=0.123456789)
+    assert printout.sheet.eps == 0.123457
+    assert Sheet.from_code(printout.sheet.code()) == printout.sheet
+
+
+def test_a_code_that_does_not_read_back_is_not_printed(made, monkeypatch, tmp_path):
+    sheet, x, x_adv, _ = made
+    monkeypatch.setattr("advlab.photo.drawing.decode", lambda picture: "something else")
+    with pytest.raises(ValueError, match=r"cannot read back.*--seed"):
+        Printout(sheet, tuple("0123456789"), x, x_adv).write(tmp_path / "sheet.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_code_holds_the_whole_sheet(made):
@@ -47,7 +69,7 @@ def test_the_code_holds_the_whole_sheet(made):
         ),
         (SHEET.code().replace("PGD", "CW"), "damaged.*'CW"),
         (SHEET.code().replace("LETTER", "A3"), "damaged.*paper"),
-        (SHEET.code().replace("005K00V", "005K0V"), "damaged"),
+        (SHEET.code().replace("05K00V", "05K00"), "damaged"),
         (SHEET.code().replace("1.28.28", "28"), "damaged"),
         ("ADVLAB2 MNIST-CNN END", "damaged"),
     ],
@@ -130,8 +152,9 @@ def test_the_pdf_has_the_size_of_the_paper_and_the_pixels_of_the_images(name, tm
     assert path.read_bytes() == content
 
 
-def test_the_png_is_the_sheet_itself(made, page, paper):
+def test_the_png_is_the_sheet_itself(made, paper):
     sheet, x, _, path = made
+    page = open_photo(path)
     assert page.shape == (int(297 / 25.4 * 300), int(210 / 25.4 * 300), 3)
     plane = find_plane(page)
     assert Sheet.from_code(read_code(page, plane)) == sheet == Sheet.load(path)
@@ -175,14 +198,15 @@ def written(tmp_path, made, **changed) -> str:
 
 def test_other_weights_are_an_error_and_other_data_a_note(made, tmp_path):
     with pytest.raises(ValueError, match=r"mnist-cnn of SHA-256 00000000.*the one installed"):
-        read_photo(written(tmp_path, made, weights="0" * 8))
+        check_model(dataclasses.replace(made[0], weights="0" * 8))
     with pytest.raises(ValueError, match="model: found 'mnist-gone'"):
         read_photo(written(tmp_path, made, model="mnist-gone"))
-    notes = read_photo(written(tmp_path, made, images="0" * 8)).notes
+    _, notes = check_data(dataclasses.replace(made[0], images="0" * 8))
     assert len(notes) == 1
     assert "images of mnist5k on this machine are not those" in notes[0]
     index = (99_999, *made[0].index[1:])
-    assert "are not those" in read_photo(written(tmp_path, made, index=index)).notes[0]
+    notes = read_photo(written(tmp_path, made, index=index)).notes
+    assert "are not those" in notes[0]
 
 
 def test_without_the_data_classes_are_numbers(made, monkeypatch):
@@ -256,7 +280,17 @@ def test_the_command_from_paper_to_report(tmp_path, monkeypatch, capsys):
         (["a.pdf", "--model", "scenes-segmentation"], "expected a classifier"),
         (["a.pdf", "--attack", "cw"], "attack: found 'cw', expected one of fgsm, bim, pgd"),
         (["a.pdf", "--paper", "A3"], "paper: found 'A3', expected A4 or Letter"),
-        (["a.pdf", "--model", "mnist-cnn", "--eps", "-1"], "eps: expected a finite number"),
+        (["a.pdf", "--model", "mnist-cnn", "--eps", "-1"], "eps: found -1, expected 0 to 1"),
+        (["a.pdf", "--model", "mnist-cnn", "--eps", "8"], "eps: found 8, expected 0 to 1.*8/255"),
+        (["a.pdf", "--eps", "8/x"], "eps: found '8/x', expected a number as 0.1 or 8/255"),
+        (["a.pdf", "--seed", "99999999999999999999"], "seed: found 9+, expected"),
+        (["--read", "b.jpg", "--seed", "0"], "--seed: these are for writing"),
+        (["--read", "."], "found a folder, expected a photograph"),
+        (["--read", "b.jpg", "--sheet", "."], "found a folder, expected the file that was printed"),
+        (
+            [f"{__file__}/a.pdf", "--model", "mnist-cnn", "--attack", "fgsm", "--images", "1"],
+            "cannot be written.*expected a place in a folder",
+        ),
         (["a.pdf", "--raw"], "--raw: these go with --read"),
         (["--read", "b.jpg", "--eps", "0.1", "--eot"], "--eps, --eot: these are for writing"),
         (["--read", "b.jpg"], "b.jpg: no such file"),
@@ -286,4 +320,4 @@ def test_the_sheet_of_road_signs(tmp_path):
     assert (reading.x - printout.x).abs().mean() < 0.05
     agree = (reading.clean == torch.tensor(printout.sheet.clean)).float().mean()
     assert agree >= 0.9
-    assert reading.sheet.weights == zoo.read_card("signs-cnn").sha256[:12]
+    assert reading.sheet.weights == zoo.read_card("signs-cnn").sha256[:8]
