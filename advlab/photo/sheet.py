@@ -211,6 +211,10 @@ def make_sheet(
     card = zoo.read_card(model)
     if card.unit != "images":
         raise ValueError(f"model: expected a classifier, and {model} gives every pixel a class")
+    if card.data == "speech":
+        raise ValueError(
+            f"model: expected one of pictures, and {model} reads spectrograms of sound"
+        )
     data = load(card.data, device="cpu")
     if data.shape[1] != data.shape[2]:
         raise ValueError(f"model: expected one of square images, and {model}'s are {data.shape}")

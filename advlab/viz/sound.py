@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import wave as wavefile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,47 +28,60 @@ def spectrum(
     rate: int | Mapping[str, int],
     *,
     limit: float | None = None,
+    reference: str | None = None,
+    audible: Collection[str] | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> AnyFigure:
     """Which frequencies are in each sound, a panel a sound; what people hear (to 20 kHz) is tinted.
 
-    A panel's 0 dB is its loudest frequency. Frequencies are joined in bands of 1/400 of the
-    widest rate's range, of which the loudest is drawn.
+    A panel's 0 dB is its loudest frequency, or that of the reference: then a tone of the same
+    size is as high in every panel, whatever its rate and length. Frequencies are joined in bands of
+    1/400 of the widest rate's range, of which the loudest is drawn.
 
     :param signals: title → one sound, T samples in any shape.
     :param rate: samples a second, one number for all, or title → number.
     :param limit: kHz, the right end of the axis; by default half of the highest rate.
+    :param reference: the title of the sound whose loudest frequency is 0 dB in all panels.
+    :param audible: the titles of the panels that are tinted; by default all.
     :param colors: title → color, where blue does not fit.
-    :raises ValueError: nothing to draw, or samples that are NaN or infinite.
+    :raises ValueError: nothing to draw, samples that are NaN or infinite, or a title of no sound.
     """
     if not signals:
         raise ValueError("signals: expected at least one sound, found none")
+    tinted = set(signals if audible is None else audible)
+    for title in tinted | ({reference} - {None}):
+        if title not in signals:
+            raise ValueError(f"reference, audible: expected {list(signals)}, found {title!r}")
     rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(signals, rate)
     limit = max(rates.values()) / 2000 if limit is None else limit
     figure = look.Figure(figsize=(WIDTH, 0.5 + 1.75 * len(signals)), layout="constrained")
     axes = figure.subplots(len(signals), 1, sharex=True, sharey=True, squeeze=False).ravel()
-    for row, (ax, (title, signal)) in enumerate(zip(axes, signals.items(), strict=True)):
-        samples = _samples(signal, title)
-        power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
+    powers = {title: _power(_samples(signal, title)) for title, signal in signals.items()}
+    loudest = {title: powers[reference or title].max() or 1 for title in signals}
+    top = max(0, *(10 * np.log10(p.max() / loudest[t] + 1e-30) for t, p in powers.items()))
+    word = next((title for title in signals if title in tinted), None)
+    for ax, (title, power) in zip(axes, powers.items(), strict=True):
+        samples = signals[title].flatten()
         f = np.fft.rfftfreq(len(samples), 1 / rates[title]) / 1000
         bins = np.minimum((f / limit * 400).astype(int), 400)
         peaks = np.zeros(401)
         np.maximum.at(peaks, bins, power)
-        decibel = 10 * np.log10(peaks[:400] / (power.max() or 1) + 1e-30)
+        decibel = 10 * np.log10(peaks[:400] / loudest[title] + 1e-30)
         shown = (np.arange(400) + 0.5) * limit / 400 <= f[-1]
-        ax.axvspan(0, _HEARD, color="#EFEFEF", lw=0)
+        if title in tinted:
+            ax.axvspan(0, _HEARD, color="#EFEFEF", lw=0)
         ax.fill_between(
             ((np.arange(400) + 0.5) * limit / 400)[shown],
             _FLOOR, decibel[shown].clip(_FLOOR), lw=0.6,
             color=(colors or {}).get(title, NATURAL),
         )  # fmt: skip
-        if row == 0:
+        if title == word:
             middle = min(_HEARD, limit) / 2
-            ax.text(middle, -4, "audible", color=REFERENCE, ha="center", va="top", fontsize=11)
+            ax.text(middle, top - 4, "audible", color=REFERENCE, ha="center", va="top", fontsize=11)
         ax.set_title(title, loc="left")
         ax.set_ylabel("power (dB)")
     axes[0].set_xlim(0, limit)
-    axes[0].set_ylim(_FLOOR, 0)
+    axes[0].set_ylim(_FLOOR, top)
     axes[-1].set_xlabel("frequency (kHz)")
     return figure
 
@@ -150,6 +163,12 @@ def audio(wave: Tensor, rate: int = 16_000, label: str = "sound") -> Player:
         file.setframerate(rate)
         file.writeframes(np.round(_LOUDEST * samples).astype("<i2").tobytes())
     return Player(buffer.getvalue(), label, len(samples) / rate)
+
+
+def _power(samples: np.ndarray) -> np.ndarray:
+    """Of each frequency; a tone of size a has about (a / 2)², whatever the number of samples."""
+    window = np.hanning(len(samples))
+    return np.abs(np.fft.rfft(samples * window) / (window.sum() or 1)) ** 2
 
 
 def _samples(wave: Tensor, name: str) -> np.ndarray:

@@ -278,6 +278,7 @@ def test_the_command_from_paper_to_report(tmp_path, monkeypatch, capsys):
         (["a.pdf", "--images", "0"], "images: found 0"),
         (["a.pdf", "--model", "nope"], "model: found 'nope'"),
         (["a.pdf", "--model", "scenes-segmentation"], "expected a classifier"),
+        (["a.pdf", "--model", "speech-cnn"], "expected one of pictures"),
         (["a.pdf", "--attack", "cw"], "attack: found 'cw', expected one of fgsm, bim, pgd"),
         (["a.pdf", "--paper", "A3"], "paper: found 'A3', expected A4 or Letter"),
         (["a.pdf", "--model", "mnist-cnn", "--eps", "-1"], "eps: found -1, expected 0 to 1"),

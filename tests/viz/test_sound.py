@@ -41,6 +41,20 @@ def test_spectrum_peaks_at_the_frequency_of_a_tone():
     assert (path[far, 1] == -100).all()
 
 
+def test_panels_with_a_reference_share_their_scale():
+    """A tenth of the size is 20 dB less, at another rate and length too."""
+    sounds = {"first": tone(30_000, 192_000, 40_000), "second": 0.1 * tone(2_000)}
+    rates = {"first": 192_000, "second": 16_000}
+    for reference, expected in (("first", -20), (None, 0)):
+        axes = viz.spectrum(sounds, rates, reference=reference, audible=["second"]).axes
+        heights = [ax.collections[0].get_paths()[0].vertices[:, 1].max() for ax in axes]
+        assert heights == pytest.approx([0, expected], abs=0.2)
+        assert [len(ax.patches) for ax in axes] == [0, 1], "one panel is tinted"
+        assert [len(ax.texts) for ax in axes] == [0, 1]
+    top = viz.spectrum(sounds, rates, reference="second").axes[0].get_ylim()[1]
+    assert top == pytest.approx(20, abs=0.2), "what is louder than the reference is not cut off"
+
+
 def test_spectrogram_is_dark_at_the_frequency_of_a_tone():
     (ax,) = viz.spectrogram(tone(2_000)).axes
     (image,) = ax.images
@@ -100,6 +114,8 @@ def test_player_holds_the_sound_and_names_it():
         (lambda: viz.audio(torch.tensor([math.nan])), "finite samples"),
         (lambda: viz.spectrum({}, 16_000), "at least one"),
         (lambda: viz.spectrum({"a": torch.tensor([math.inf])}, 16_000), "finite samples"),
+        (lambda: viz.spectrum({"a": tone(500)}, 16_000, reference="b"), "found 'b'"),
+        (lambda: viz.spectrum({"a": tone(500)}, 16_000, audible=["b"]), "found 'b'"),
         (lambda: viz.spectrogram(torch.zeros(100)), "at least 320"),
     ],
 )

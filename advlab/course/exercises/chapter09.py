@@ -68,6 +68,7 @@ def rates(seed: int) -> dict[str, float]:
     source, target, x, y, x_adv = pair(seed)
     s0, t0, s1, t1 = (only_labels(m, i) == y for i in (x, x_adv) for m in (source, target))
     both, fooled = s0 & t0, ~t1
+    alike = only_labels(source, x_adv) == only_labels(target, x_adv)
 
     def of(hits: Tensor, whom: Tensor) -> float:
         return (hits & whom).sum().item() / whom.sum().item()
@@ -83,6 +84,8 @@ def rates(seed: int) -> dict[str, float]:
         "target start": of(fooled, t0 & ~s1),
         "stand": of(t1, both & ~s1),
         "turned": of(~s1, both & fooled),
+        "loose": fooled.sum().item() / (both & ~s1).sum().item(),
+        "same class": of(fooled & alike, both & ~s1),
     }
 
 
@@ -117,6 +120,16 @@ def verdict_rate(results, seed):
             ),
             ("stand", "this is the share that the target still has right", "Fooled, not standing."),
             ("turned", "source and target are exchanged", "Of those that fool the source."),
+            (
+                "loose",
+                f"the rate is {found:.4g}: its numerator holds images that are not counted below",
+                "Every hit must be one of the images counted.",
+            ),
+            (
+                "same class",
+                "only images that both models take for the same wrong class are hits",
+                "Any wrong class of the target will do.",
+            ),
         ):
             if abs(found - known[name]) <= 1e-6:
                 fail(what, hint)
@@ -152,7 +165,7 @@ def committee(seed: int) -> tuple[list[nn.Module], list[nn.Module], Tensor]:
     """Three mild models, two that are far too sure, and 9 images."""
     draw = torch.Generator().manual_seed(seed)
     weights = torch.randn(5, 4, 6, generator=draw)
-    models = [Fixed(w * (2 if i < 3 else 400)).eval() for i, w in enumerate(weights)]
+    models = [Fixed(w * (2 if i < 3 else 4000)).eval() for i, w in enumerate(weights)]
     return models[:3], models[3:], torch.rand(9, 1, 2, 3, generator=draw)
 
 
@@ -185,6 +198,14 @@ def verdict_ensemble(results, seed):
         far = torch.stack([m(x) for m in sure])
         like = z[0]
         expected = z.softmax(2).mean(0).log()
+        found = tensor(results, "the logits")
+        # Summed over the classes, or over the images, in place of the members.
+        if found.shape in (z.sum(2).shape, z.sum(1).shape):
+            fail(
+                f"the logits have shape {tuple(found.shape)}: a row for each of the {len(mild)} "
+                "models, expected one for each image",
+                "The sum goes over the models: which dimension did they get?",
+            )
         found = tensor(results, "the logits", like=like)
         for wrong, what, hint in (
             (z.softmax(2).mean(0), "these are probabilities", "The contract says logits: a log."),
@@ -200,6 +221,14 @@ def verdict_ensemble(results, seed):
                 "Probabilities of one image sum to 1 over its classes.",
             ),
             (z.mean(0).log_softmax(1), "the logits were averaged", "Softmax first, then the mean."),
+            *(
+                (
+                    z.logsumexp(0) - shares,
+                    "the logits were taken for log-probabilities: no softmax was applied",
+                    "First the logarithm of each model's softmax, then the sum over the models.",
+                )
+                for shares in (0, math.log(len(mild)))
+            ),
         ):
             if matches(found, wrong):
                 fail(what, hint)
@@ -213,11 +242,18 @@ def verdict_ensemble(results, seed):
     if number(results, "finite") != 1:
         fail(
             "with members that are very sure, a logit is infinite or NaN",
-            "A probability below 1e-45 is rounded to 0. Never leave the logarithms: log_softmax, "
-            "then logsumexp over the members.",
+            "A probability of 1e-800 is rounded to 0, with 64 bits as with 32. Never leave the "
+            "logarithms: log_softmax, then logsumexp over the members.",
         )
     sure_logits = tensor(results, "the logits of the sure", like=like)
     expected = far.log_softmax(2).logsumexp(0) - math.log(len(sure))
+    if sure_logits.min() > expected.min() / 2:
+        fail(
+            f"with members that are very sure, no logit is below {sure_logits.min():.4g}, expected "
+            f"down to {expected.min():.4g}",
+            "A small number added to the probabilities, or a least one, hides the zeros, and there "
+            "the gradient is lost. Never leave the logarithms.",
+        )
     close(sure_logits, expected, "with very sure members, the logits", rtol=1e-3, atol=1e-3)
     if number(results, "grows") != 1:
         fail(
@@ -233,9 +269,12 @@ LAM = 0.15
 
 
 def scholar(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """A small smooth network, 20 images with pixels at the ends, and labels, many not its own."""
+    """A small smooth network, 20 images with pixels at the ends, and labels, many not its own.
+
+    The network is in training mode, so that an answer that calls eval() and leaves it is noticed.
+    """
     draw = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 5)).eval()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 5))
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=draw) / p.shape[-1] ** 0.5 * 2)
@@ -274,6 +313,8 @@ def verdict_augment(results, seed):
         soft_x = x.clone().requires_grad_()
         soft = model(soft_x).softmax(1).gather(1, labels[:, None]).sum()
         (of_soft,) = torch.autograd.grad(soft, soft_x)
+        all_x = x.clone().requires_grad_()
+        (of_all,) = torch.autograd.grad(model(all_x)[:, labels].sum(), all_x)
         slope, own = row(model, x, labels), row(model, x, only_labels(model, x))
         if lam < 0 and matches(found, (x - lam * slope.sign()).clamp(0, 1)):
             fail("a λ below 0 did not turn the step around", "Use λ as it is given.")
@@ -286,6 +327,11 @@ def verdict_augment(results, seed):
                 "The oracle named labels.",
             ),
             (of_loss.sign(), "the steps follow the loss", "The slope of one logit is asked for."),
+            (
+                of_all.sign(),
+                "each step follows the logits of all the labels at once",
+                "z[:, labels] is (N, N). Each image has a label of its own.",
+            ),
             (of_soft.sign(), "the steps follow a probability", "The slope of the logit itself."),
         ):
             if matches(found, x + lam * direction):
@@ -338,6 +384,10 @@ def verdict_queries(results, seed):
             fail(f"{case}: found {got:g}, one round too many", "rounds is how often S grows.")
         if abs(got - bill(n, rounds, sigma + 1, kappa)) < 1e-6:
             fail(f"{case}: found {got:g}, one doubling too many", "sigma is how often it doubles.")
+        if sigma and abs(got - bill(n, rounds, sigma - 1, kappa)) < 1e-6:
+            fail(f"{case}: found {got:g}, one doubling too few", "sigma is how often it doubles.")
+        if rounds and abs(got - bill(n, rounds - 1, sigma, kappa)) < 1e-6:
+            fail(f"{case}: found {got:g}, one round too few", "rounds is how often S grows.")
         fail(f"{case}: found {got:g}, expected {expected}", "Count a round at a time.")
     return "doubling while it lasts, then κ a round, and never more than there are"
 

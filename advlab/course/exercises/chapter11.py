@@ -64,10 +64,11 @@ def verdict_destruction(results, seed):
     untouched(results)
     found, none = number(results, "the rate"), number(results, "the rate of survivors")
     y, *batches = albums(seed)[0]
-    x, adv, photo = (batch.mean((2, 3)).argmax(1) == y for batch in batches)
+    said = [batch.mean((2, 3)).argmax(1) for batch in batches]
+    x, adv, photo = (answers == y for answers in said)
     fooled = x & ~adv
     expected = _share(photo[fooled])
-    fled = batches[1].mean((2, 3)).argmax(1) != batches[2].mean((2, 3)).argmax(1)
+    changed, back = said[1] != said[0], said[2] == said[0]
     for value, what, hint in (
         (1 - expected, "the part that survives", "The rate is of what the camera destroys."),
         (
@@ -87,7 +88,12 @@ def verdict_destruction(results, seed):
             "Some of them the attack did not fool.",
         ),
         (
-            _share(fled[fooled]),
+            _share(back[changed]),
+            "the part of changed answers that come back",
+            "Compare with y: the model's own answer may have been wrong from the start.",
+        ),
+        (
+            _share((said[1] != said[2])[fooled]),
             "the part of answers that changed",
             "From one wrong class to another is not destroyed: it must be right.",
         ),
@@ -167,6 +173,9 @@ def verdict_eot(results, seed):
     middle = torch.stack([transform(leaf, k) for k in range(SAMPLES)]).mean(0)
     voted = torch.stack([model(transform(leaf, k)) for k in range(SAMPLES)]).mean(0)
     expected = rows.mean(0)
+    # One batch of all draws, but y.repeat_interleave in place of y.repeat.
+    seen = model(torch.cat([transform(leaf, k) for k in range(SAMPLES)]))
+    mixed = y.repeat_interleave(SAMPLES)
     for value, what, hint in (
         (SAMPLES * expected, "the sum over the draws", "Their mean is asked for."),
         (
@@ -195,6 +204,12 @@ def verdict_eot(results, seed):
             "Each draw has a loss of its own. Take the mean of their gradients.",
         ),
         (rows.sign().mean(0), "a mean of signs", "The sign comes later, in the step."),
+        (expected.sign(), "the sign of the gradient", "The sign comes later, in the step."),
+        (
+            slope(F.cross_entropy(seen, mixed, reduction="sum") / SAMPLES, leaf),
+            "a gradient with the labels in another order than the photographs",
+            "After torch.cat, all images of draw 0 come first: y.repeat(samples).",
+        ),
     ):
         if matches(found, value, rtol=1e-3) and not matches(value, expected, rtol=1e-3):
             fail(f"this is {what}", hint)

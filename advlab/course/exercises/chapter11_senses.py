@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -120,14 +122,13 @@ def probe_hear(hear, seed):
             "changes": changes}  # fmt: skip
 
 
-def low(wave: Tensor, keep_above: bool = False) -> Tensor:
+def low(wave: Tensor, keep: Callable[[Tensor], Tensor] = lambda f: f <= CUTOFF) -> Tensor:
     """What is below the cutoff, by a projection onto each frequency in double precision."""
     n = wave.shape[-1]
     turns = torch.arange(n, dtype=torch.float64)
     # Both halves of the spectrum: entry k has the frequency k or n − k, whichever is less.
     f = torch.minimum(turns, n - turns) * RATE / n
-    kept = (f > CUTOFF) if keep_above else (f <= CUTOFF)
-    return torch.fft.ifft(torch.fft.fft(wave.double()) * kept).real.to(wave)
+    return torch.fft.ifft(torch.fft.fft(wave.double()) * keep(f)).real.to(wave)
 
 
 def verdict_hear(results, seed):
@@ -135,9 +136,34 @@ def verdict_hear(results, seed):
     even, odd = sounds(seed)
     found = tensor(results, "the recording", dtype=even.dtype)
     amplified = even + SQUARE * even.square()
+    if found.ndim == 3 and found.shape[-1] < even.shape[-1]:
+        fail(
+            f"of {even.shape[-1]} samples came back {found.shape[-1]}",
+            "Set what is above the cutoff to 0, and leave it in the spectrum.",
+        )
     if found.shape == even.shape:
         for value, what, hint in (
-            (amplified, "the amplified sound, with all frequencies", "The low-pass is missing."),
+            (
+                amplified,
+                "the amplified sound, with all frequencies",
+                "Is there a low-pass, and are its frequencies in Hz? The spacing of samples is "
+                "1 / rate, and the number of an entry is not its frequency.",
+            ),
+            (
+                low(even + even.square()),
+                "with B = 1",
+                "The amplifier gives A s + B s², with B = square.",
+            ),
+            (
+                low(amplified, lambda f: f < CUTOFF),
+                "without the frequency at the cutoff",
+                "Only those above it are set to 0.",
+            ),
+            (
+                low(amplified, lambda f: (f > 0) & (f <= CUTOFF)),
+                "without 0 Hz",
+                "A low-pass keeps the constant part too.",
+            ),
             (low(even), "what a linear microphone records", "Where is the square?"),
             (
                 low(even) + SQUARE * low(even).square(),
@@ -155,7 +181,7 @@ def verdict_hear(results, seed):
                 "B s², not (B s)².",
             ),
             (
-                low(amplified, keep_above=True),
+                low(amplified, lambda f: f > CUTOFF),
                 "what lies above the cutoff",
                 "A low-pass keeps the low ones.",
             ),

@@ -157,6 +157,26 @@ def matched_rate(source, target, x, y, x_adv):
 """,
             "not NaN",
         ),
+        (
+            "both take it for the same wrong class",
+            """
+def matched_rate(source, target, x, y, x_adv):
+    keep = (source(x).argmax(1) == y) & (target(x).argmax(1) == y)
+    keep &= source(x_adv).argmax(1) != y
+    return (target(x_adv).argmax(1) == source(x_adv).argmax(1))[keep].float().mean()
+""",
+            "same wrong class",
+        ),
+        (
+            "a numerator of others",
+            """
+def matched_rate(source, target, x, y, x_adv):
+    keep = (source(x).argmax(1) == y) & (target(x).argmax(1) == y)
+    keep &= source(x_adv).argmax(1) != y
+    return (target(x_adv).argmax(1) != y).sum() / keep.sum()
+""",
+            "not counted below",
+        ),
     ],
     "9.2": [
         (
@@ -225,6 +245,59 @@ def ensemble_logits(models, x):
     return logs.logsumexp(0) - math.log(len(models))
 """,
             "no gradient leads",
+        ),
+        (
+            "more bits in place of logarithms",
+            """
+def ensemble_logits(models, x):
+    p = torch.stack([m(x).double().softmax(1) for m in models]).mean(0)
+    return p.log().float()
+""",
+            "64 bits",
+        ),
+        (
+            "a small number added",
+            """
+def ensemble_logits(models, x):
+    p = torch.stack([m(x).softmax(1) for m in models]).mean(0)
+    return (p + 1e-12).log()
+""",
+            "no logit is below",
+        ),
+        (
+            "a least probability",
+            """
+def ensemble_logits(models, x):
+    p = torch.stack([m(x).softmax(1) for m in models]).mean(0)
+    return p.clamp(min=1e-30).log()
+""",
+            "no logit is below",
+        ),
+        (
+            "the sum over the images",
+            """
+def ensemble_logits(models, x):
+    logs = torch.stack([F.log_softmax(m(x), 1) for m in models])
+    return logs.logsumexp(1) - math.log(len(models))
+""",
+            "a row for each of the 3 models",
+        ),
+        (
+            "the sum over the classes",
+            """
+def ensemble_logits(models, x):
+    logs = torch.stack([F.log_softmax(m(x), 1) for m in models])
+    return logs.logsumexp(2) - math.log(len(models))
+""",
+            "a row for each of the 3 models",
+        ),
+        (
+            "forgets the softmax",
+            """
+def ensemble_logits(models, x):
+    return torch.stack([m(x) for m in models]).logsumexp(0) - math.log(len(models))
+""",
+            "taken for log-probabilities",
         ),
     ],
     "9.3": [
@@ -326,6 +399,28 @@ def augment(substitute, x, labels, lam):
 """,
             ".grad",
         ),
+        (
+            "switches to eval()",
+            """
+def augment(substitute, x, labels, lam):
+    substitute.eval()
+    x = x.clone().requires_grad_()
+    z = substitute(x).gather(1, labels[:, None])
+    (g,) = torch.autograd.grad(z.sum(), x)
+    return (x + lam * g.sign()).clamp(0, 1).detach()
+""",
+            "between train() and eval()",
+        ),
+        (
+            "all labels at once",
+            """
+def augment(substitute, x, labels, lam):
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(substitute(x)[:, labels].sum(), x)
+    return (x + lam * g.sign()).clamp(0, 1).detach()
+""",
+            "all the labels at once",
+        ),
     ],
     "9.4": [
         (
@@ -374,6 +469,26 @@ def queries(n, rounds, sigma, kappa):
     return n
 """,
             "one doubling too many",
+        ),
+        (
+            "one doubling too few",
+            """
+def queries(n, rounds, sigma, kappa):
+    for r in range(1, rounds + 1):
+        n += n if r < sigma else min(kappa, n)
+    return n
+""",
+            "one doubling too few",
+        ),
+        (
+            "one round too few",
+            """
+def queries(n, rounds, sigma, kappa):
+    for r in range(rounds - 1):
+        n += n if r < sigma else min(kappa, n)
+    return n
+""",
+            "one round too few",
         ),
     ],
 }

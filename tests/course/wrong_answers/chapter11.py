@@ -98,6 +98,15 @@ def destruction_rate(model, x, y, x_adv, photos):
             "answers that changed",
         ),
         (
+            "the model's own answer in place of y",
+            """
+def destruction_rate(model, x, y, x_adv, photos):
+    a, b, c = (model(z).argmax(1) for z in (x, x_adv, photos))
+    return (c == a)[b != a].float().mean().item()
+""",
+            "Compare with y",
+        ),
+        (
             "a count",
             """
 def destruction_rate(model, x, y, x_adv, photos):
@@ -193,6 +202,31 @@ def eot_gradient(model, x, y, transform, samples):
     return total / samples
 """,
             "the first draw alone",
+        ),
+        (
+            "the step, not the gradient",
+            """
+def eot_gradient(model, x, y, transform, samples):
+    x = x.detach().clone().requires_grad_(True)
+    total = torch.zeros_like(x)
+    for k in range(samples):
+        loss = F.cross_entropy(model(transform(x, k)), y, reduction="sum")
+        total += torch.autograd.grad(loss, x)[0]
+    return total.sign()
+""",
+            "the sign of the gradient",
+        ),
+        (
+            "labels in another order",
+            """
+def eot_gradient(model, x, y, transform, samples):
+    x = x.detach().clone().requires_grad_(True)
+    views = torch.cat([transform(x, k) for k in range(samples)])
+    labels = y.repeat_interleave(samples)
+    loss = F.cross_entropy(model(views), labels, reduction="sum")
+    return torch.autograd.grad(loss / samples, x)[0]
+""",
+            "labels in another order",
         ),
     ],
     "11.3": [
@@ -362,6 +396,79 @@ def hear(signal, rate, square, cutoff):
     return torch.fft.irfft(s.masked_fill(above, 0))
 """,
             "481 samples",
+        ),
+        (
+            "frequencies without a rate",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + square * signal**2)
+    return torch.fft.irfft(s.masked_fill(torch.fft.rfftfreq(n) > cutoff, 0), n)
+""",
+            "frequencies in Hz",
+        ),
+        (
+            "the rate for the spacing",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + square * signal**2)
+    return torch.fft.irfft(s.masked_fill(torch.fft.rfftfreq(n, rate) > cutoff, 0), n)
+""",
+            "frequencies in Hz",
+        ),
+        (
+            "the cutoff as the number of an entry",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + square * signal**2)
+    s[..., int(cutoff) :] = 0
+    return torch.fft.irfft(s, n)
+""",
+            "number of an entry",
+        ),
+        (
+            "forgets B",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + signal**2)
+    return torch.fft.irfft(s.masked_fill(torch.fft.rfftfreq(n, 1 / rate) > cutoff, 0), n)
+""",
+            "with B = 1",
+        ),
+        (
+            "drops the cutoff itself",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + square * signal**2)
+    return torch.fft.irfft(s.masked_fill(torch.fft.rfftfreq(n, 1 / rate) >= cutoff, 0), n)
+""",
+            "the frequency at the cutoff",
+        ),
+        (
+            "drops the constant",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + square * signal**2)
+    f = torch.fft.rfftfreq(n, 1 / rate)
+    return torch.fft.irfft(s * ((f > 0) & (f <= cutoff)), n)
+""",
+            "without 0 Hz",
+        ),
+        (
+            "cuts the spectrum",
+            """
+def hear(signal, rate, square, cutoff):
+    n = signal.shape[-1]
+    s = torch.fft.rfft(signal + square * signal**2)
+    kept = s[..., torch.fft.rfftfreq(n, 1 / rate) <= cutoff]
+    return torch.fft.irfft(kept)
+""",
+            "leave it in the spectrum",
         ),
     ],
 }
