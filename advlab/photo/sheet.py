@@ -212,9 +212,7 @@ def make_sheet(
     if card.unit != "images":
         raise ValueError(f"model: expected a classifier, and {model} gives every pixel a class")
     if card.data == "speech":
-        raise ValueError(
-            f"model: expected one of pictures, and {model} reads spectrograms of sound"
-        )
+        raise ValueError(f"model: expected one of pictures, and {model} reads sounds")
     data = load(card.data, device="cpu")
     if data.shape[1] != data.shape[2]:
         raise ValueError(f"model: expected one of square images, and {model}'s are {data.shape}")
