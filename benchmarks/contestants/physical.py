@@ -54,7 +54,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
 
     budget = f"{STEPS} steps, {SAMPLES} draws a step"
     return {
-        "EOT-PGD, brightness": Contest(
+        "EOT-PGD brightness": Contest(
             runs={
                 "advlab": ours_through(Brightness(change=(-0.2, 0.2))),
                 "ART": art_through(model, "EoTBrightnessPyTorch", delta=0.2),
@@ -62,7 +62,7 @@ def contests(model: nn.Module) -> dict[str, Contest]:
             images=IMAGES,
             budget=f"{budget}, ± 0.2 on all pixels",
         ),
-        "EOT-PGD, turns": Contest(
+        "EOT-PGD turns": Contest(
             runs={
                 "advlab": ours_through(Pose(turn=20, background=0)),
                 "ART": art_through(
