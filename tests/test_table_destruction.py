@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from advlab.tables.destruction import SETTINGS, attack_named, cells, channels, show
+from advlab.tables.destruction import SETTINGS, attack_named, attacked, cells, channels, show
 
 
 def test_cells_are_named_in_levels_where_that_is_exact():
@@ -40,3 +40,14 @@ def test_the_walk_reaches_as_far_as_the_papers():
     assert walk.steps * walk.alpha == 1.25 * 0.1
     assert attack_named(SETTINGS, "EOT-PGD", 0.1).attack == attack_named(SETTINGS, "PGD", 0.1)
     assert attack_named(SETTINGS, "BIM, least likely", 0.1).targeted
+
+
+def test_the_class_wanted_is_the_least_likely():
+    class Linear(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :3] * 4
+
+    x = torch.tensor([0.9, 0.5, 0.45, 0.5]).view(1, 1, 2, 2)
+    name = "BIM, least likely"
+    x_adv = attacked(SETTINGS, name, 0.4, Linear(), x, torch.tensor([0]))
+    assert x_adv.flatten()[:3].argmax() == 2

@@ -24,6 +24,7 @@ from advlab.transforms import (
     Transformation,
     UnevenLight,
 )
+from advlab.transforms.geometry import pose_matrix
 from advlab.transforms.light import from_linear, to_linear
 from advlab.transforms.sensor import resize_matrix
 
@@ -284,3 +285,49 @@ def test_a_transformation_of_your_own():
     assert torch.equal(Chain(Darker(), Darker()).sample(x), x / 4)
     with pytest.raises(TypeError, match="expected transformations, found float"):
         Chain(Darker(), 0.5)
+
+
+def drawn(value):
+    """Every uniform number is that value."""
+    return lambda kind, shape: torch.full((1, *shape), value, dtype=torch.float64)
+
+
+def test_a_print_turns_either_way():
+    x = torch.rand(1, 1, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one_way, other_way = (Pose(turn=90).apply(x, drawn(value)) for value in (0.0, 1.0))
+    torch.testing.assert_close(one_way, x.rot90(-1, (2, 3)))
+    torch.testing.assert_close(other_way, x.rot90(1, (2, 3)))
+
+
+def test_light_may_come_from_any_side():
+    x = torch.full((1, 1, 8, 8), 0.3, dtype=torch.float64)
+    light = UnevenLight(stops=0.5)
+    right, below, left = (light.apply(x, drawn(value))[0, 0] for value in (0.0, 0.25, 0.5))
+    assert (right.diff(dim=1) > 0).all()
+    assert (below.diff(dim=0) > 0).all()
+    torch.testing.assert_close(left, right.flip(1))
+
+
+def test_a_print_that_leans_about_both_axes():
+    """Where its corner appears, by R_across R_up X + d (0, 0, z₀), worked out in numbers."""
+    tilt, view = torch.tensor([[30.0, 50.0]], dtype=torch.float64), 40.0
+    nothing = torch.zeros(1, dtype=torch.float64)
+    matrix = pose_matrix(
+        (10, 10), tilt=tilt, turn=nothing, distance=nothing + 1, shift=tilt * 0, view=view
+    )
+    up, across = torch.deg2rad(tilt[0]).tolist()
+    z = 0.5 / math.tan(math.radians(view) / 2)
+    # The corner (½, ½): first about the vertical axis, then about the horizontal one.
+    a, b, c = 0.5 * math.cos(up), 0.5, -0.5 * math.sin(up)
+    b, c = b * math.cos(across) - c * math.sin(across), b * math.sin(across) + c * math.cos(across)
+    seen = torch.tensor([z * a / (c + z) + 0.5, z * b / (c + z) + 0.5, 1.0], dtype=torch.float64)
+    corner = matrix[0] @ seen
+    torch.testing.assert_close(corner / corner[2], torch.ones(3, dtype=torch.float64))
+
+
+def test_what_the_camera_does_comes_in_the_order_of_light():
+    names = [type(part).__name__ for part in Camera().chain.parts]
+    assert names == [
+        "Contrast", "Pose", "UnevenLight", "Exposure", "Blur", "Resolution", "SensorNoise",
+        "Gamma", "JPEG",
+    ]  # fmt: skip
