@@ -138,6 +138,11 @@ class Interrupted(KeyboardInterrupt):
         self.done, self.rows = done, rows
 
 
+def batch_size_on(where: torch.device) -> int:
+    """Images that go through a model at once on that device, as ``BATCH_SIZE`` has it."""
+    return BATCH_SIZE.get(where.type, BATCH_SIZE["cpu"])
+
+
 def in_batches(
     function: Callable,
     *tensors: torch.Tensor,
@@ -163,7 +168,7 @@ def in_batches(
         raise ValueError(f"expected tensors of one length, found {[len(t) for t in tensors]}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, found {batch_size}")
-    size = batch_size or BATCH_SIZE.get(tensors[0].device.type, BATCH_SIZE["cpu"])
+    size = batch_size or batch_size_on(tensors[0].device)
     size = min(size, max(n, 1))
     parts, start = [], 0
     try:

@@ -46,3 +46,9 @@ def check_range(owner: Any, name: str, low: float = 0.0, high: float = 1e30) -> 
             f"found {value!r}"
         )
     object.__setattr__(owner, name, (float(first), float(last)))
+
+
+def check_count(name: str, value: int, least: int = 0) -> None:
+    """:raises ValueError: an argument that is not a whole number from ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}: expected a whole number, at least {least}, found {value!r}")

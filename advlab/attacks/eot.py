@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..backend import BATCH_SIZE
+from ..backend import batch_size_on
 from ..goals import Goal, Targeted, logits_of
 from ..transforms.base import SharedDraws, Transformation
 from .attacked import AttackedModel
@@ -151,7 +151,7 @@ class ExpectedModel(AttackedModel):
         self._model, self._transformation = model, transformation
         self._samples, self._seed, self._average = samples, seed, average
         self._draws = SharedDraws(seed)
-        self._room = BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"])  # images at once
+        self._room = batch_size_on(x.device)  # images at once
 
     def part(self, x: Tensor) -> ExpectedModel:
         return ExpectedModel(

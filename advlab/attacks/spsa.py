@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import threat
-from ..backend import BATCH_SIZE, in_batches
+from ..backend import batch_size_on, in_batches
 from .attacked import AttackedModel
 from .base import Attack, check_number, check_whole
 
@@ -98,7 +98,7 @@ class SPSA(Attack):
 
         :param rows: (N,) int64, which of the streams are these images'.
         """
-        points = self.batch_size or BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"])
+        points = self.batch_size or batch_size_on(x.device)
         block = max(1, min(self.samples, points // 2))
         together = max(1, points // (2 * block))
         gradient = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))

@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 import torch
 
+from ..checks import check_count
 from .cache import cached
 from .dataset import Dataset, Split
 from .scenery import FINE, ROAD, SIDEWALK, SKY, Canvas, car, house, pedestrian, post, tree
@@ -51,9 +52,9 @@ def scenes(
         which ``advlab.data.SCENE_CLASSES`` names.
     :raises ValueError: a number out of its range.
     """
-    for name, value, least in (("n", n, 0), ("seed", seed, 0), ("street", street or 0, 0)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{name}: expected a whole number, at least {least}, found {value!r}")
+    check_count("n", n)
+    check_count("seed", seed)
+    check_count("street", street or 0)
     if len(size) != 2 or not all(isinstance(side, Integral) and side >= 16 for side in size):
         raise ValueError(f"size: expected (H, W), each at least 16, found {size!r}")
     height, width = size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..backend import generator, in_batches
-from ..checks import check_number, check_range, check_whole
+from ..checks import check_count, check_number, check_range, check_whole
 from ..images import check_images
 from ..threat import draw_into, per_image
 from ..transforms.base import Chain, Draw, Transformation, clip
@@ -117,8 +116,8 @@ class Roadside(Transformation):
         check_images(face, "face")
         if len(face) != 1:
             raise ValueError(f"face: expected one, (1, 3, S, S), found {tuple(face.shape)}")
-        _check_whole("n", n, 1)
-        _check_whole("seed", seed)
+        check_count("n", n, 1)
+        check_count("seed", seed)
         return _photographed(self, face, torch.arange(n, device=face.device), seed, of_one=True)
 
     def _camera(self) -> Chain:
@@ -208,8 +207,8 @@ def signs(n: int, *, seed: int = 0) -> Split:
         (n,) int64, which ``advlab.data.SIGN_CLASSES`` names.
     :raises ValueError: a number out of its range.
     """
-    _check_whole("n", n)
-    _check_whole("seed", seed)
+    check_count("n", n)
+    check_count("seed", seed)
     y = torch.arange(n) % len(SIGN_CLASSES)
     x = torch.empty(n, 3, SIDE, SIDE)
     for number in range(len(SIGN_CLASSES)):
@@ -231,8 +230,3 @@ def signs_dataset() -> Dataset:
         return Dataset("signs", signs(3000, seed=0), signs(600, seed=1), SIGN_CLASSES)
 
     return cached("signs", SIGN_CLASSES, make)
-
-
-def _check_whole(name: str, value: int, least: int = 0) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}: expected a whole number, at least {least}, found {value!r}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 import torch
 
+from ..checks import check_count
 from ..transforms.spectrogram import spectrogram
 from .cache import cached
 from .dataset import Dataset, Split
@@ -35,9 +34,8 @@ def speech(n: int, *, seed: int = 0) -> Split:
         class numbers (n,) int64, which ``advlab.data.SPEECH_CLASSES`` names.
     :raises ValueError: a number out of its range.
     """
-    for name, value in (("n", n), ("seed", seed)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{name}: expected a whole number, at least 0, found {value!r}")
+    check_count("n", n)
+    check_count("seed", seed)
     waves = np.empty((n, 1, LENGTH), np.float32)
     labels = torch.arange(n) % len(CLASSES)
     for i in range(n):

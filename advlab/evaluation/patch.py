@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from ..attacks import Patch
 from ..backend import generator
 from ..models.contract import check_images, check_labels, check_logits, predict_logits
 from ..transforms import Transformation
+from .physical import check_draws
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def patch_success(
     """
     check_images(x)
     check_labels(y, x)
-    if not (isinstance(draws, Integral) and draws >= 1):
-        raise ValueError(f"draws: expected at least 1, a whole number, found {draws!r}")
+    check_draws(draws)
     rows = torch.zeros(0, dtype=torch.bool, device=x.device)
     if len(x):
         logits = predict_logits(model, x)

@@ -7,7 +7,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from ..backend import BATCH_SIZE, in_batches
+from ..backend import batch_size_on, in_batches
 from ..models.contract import check_images, check_labels, predict
 from ..transforms.base import SharedDraws, Transformation
 
@@ -31,8 +31,7 @@ def answers_over_draws(
     :raises ValueError: no draw, or images and answers that break the contract.
     """
     check_images(x)
-    if not (isinstance(draws, Integral) and draws >= 1):
-        raise ValueError(f"draws: expected at least 1, a whole number, found {draws!r}")
+    check_draws(draws)
 
     def answers(x: Tensor) -> Tensor:
         shared, parts = SharedDraws(seed), []
@@ -43,9 +42,15 @@ def answers_over_draws(
             parts.append(predict(model, seen).view(copies, len(x)))
         return torch.cat(parts).T
 
-    size = max(1, BATCH_SIZE.get(x.device.type, BATCH_SIZE["cpu"]) // COPIES)
+    size = max(1, batch_size_on(x.device) // COPIES)
     with torch.no_grad():
         return in_batches(answers, x, batch_size=size)
+
+
+def check_draws(draws: int) -> None:
+    """:raises ValueError: no draw, or not a whole number of them."""
+    if not (isinstance(draws, Integral) and draws >= 1):
+        raise ValueError(f"draws: expected at least 1, a whole number, found {draws!r}")
 
 
 def physical_success(
