@@ -95,8 +95,7 @@ def _zoo_list(args: argparse.Namespace) -> int:
     from .models import zoo
 
     rows = [("name", "network", "parameters", "data", "test accuracy")]
-    for name in zoo.RECIPES:
-        recipe = zoo.RECIPES[name]
+    for name, recipe in zoo.recipes().items():
         if name in zoo.names():
             card = zoo.read_card(name)
             size, accuracy = f"{card.parameters:,}", f"{card.accuracy:.2%} of {card.tested_on:,}"

@@ -124,7 +124,7 @@ def test_zoo_list_shows_every_model_with_its_size_and_accuracy(capsys):
     assert main(["zoo", "list"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split("  ")[0] == "name"
-    assert [line.split()[0] for line in lines] == list(zoo.RECIPES)
+    assert [line.split()[0] for line in lines] == list(zoo.recipes())
     for line in lines:
         card = zoo.read_card(line.split()[0])
         assert line.split()[1:] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from ..models.contract import (
     forward_of,
     frozen,
 )
+from ..models.preprocessing import check_backward, differentiated
 from .attacked import AttackedModel
 
 
@@ -69,7 +71,11 @@ class Attack:
         ``"confidence"``, or one of :mod:`advlab.goals`, such as ``SourceTarget(3, 5)``.
     :param targeted: short for ``goal="targeted"``: ``y`` is the class wanted, not the one to leave.
     :param batch_size: images at a time; by default what suits the device.
-    :raises ValueError: a goal that this attack cannot have.
+    :param backward: how steps in front of the network are differentiated while the attack runs:
+        ``"substitute"``, ``"identity"`` or a function, see :class:`advlab.models.Preprocessing`.
+        By default as the steps themselves say. This makes any gradient attack one that knows of
+        the defense (BPDA).
+    :raises ValueError: a goal that this attack cannot have, or another ``backward``.
 
     A subclass holds the method in :meth:`perturb`, and names the goals that it cannot have in
     ``refuses``, each with the reason.
@@ -80,8 +86,11 @@ class Attack:
     targeted: bool = False
     goal: Goal | str | None = None
     batch_size: int | None = None
+    backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
+        if self.backward is not None:
+            check_backward(self.backward)
         if self.goal is not None:
             goal = parse_goal(self.goal)
             if self.targeted and goal != TARGETED:
@@ -117,7 +126,11 @@ class Attack:
         check_device(model, x)
         index = self.aim.applies(y).nonzero().squeeze(1)
         # Outside of inference mode: what is made in it cannot take part in a gradient.
-        with torch.inference_mode(False), frozen(model):
+        with (
+            torch.inference_mode(False),
+            frozen(model),
+            differentiated(model, self.backward),
+        ):
             out = x.detach().clone()
             if len(index):
                 out[index], stuck = self._attack(model, out, y, index, progress)

@@ -91,8 +91,9 @@ class EOT(Attack):
         if self.goal is not None or (self.targeted and not self.attack.targeted):
             raise ValueError("goal: give it to the wrapped attack: EOT(attack=PGD(goal=...))")
         object.__setattr__(self, "targeted", self.attack.targeted)
-        if self.batch_size is None:
-            object.__setattr__(self, "batch_size", self.attack.batch_size)
+        for name in ("batch_size", "backward"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.attack, name))
         super().__post_init__()
 
     @property
@@ -115,7 +116,7 @@ class EOT(Attack):
             model.stuck = expected.stuck
 
     def changed(self, **change) -> EOT:
-        own = ("attack", "transformation", "samples", "average", "seed", "batch_size")
+        own = ("attack", "transformation", "samples", "average", "seed", "batch_size", "backward")
         mine = {name: change.pop(name, getattr(self, name)) for name in own}
         if change:
             mine["attack"] = mine["attack"].changed(**change)

@@ -8,12 +8,14 @@ from .gates import Layer, Neuron, and_gate, nand_gate, not_gate, or_gate, xor_ne
 from .kernel_svm import KernelSVM
 from .mlp import MLP, LogisticRegression
 from .normalized import Normalized
+from .preprocessing import BPDA, Preprocessing
 from .pretrained import Pretrained, architecture, pretrained, pretrained_names
 from .resnet import ResNet
 from .segmentation import SegmentationNet, class_iou, confusion, pixel_accuracy, predict_maps
 from .zoo import Card, load_model, read_card
 
 __all__ = [
+    "BPDA",
     "CNN",
     "MLP",
     "Card",
@@ -23,6 +25,7 @@ __all__ = [
     "LogisticRegression",
     "Neuron",
     "Normalized",
+    "Preprocessing",
     "Pretrained",
     "ResNet",
     "SegmentationNet",

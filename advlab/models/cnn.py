@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 
-class CNN(nn.Module):
+class CNN(nn.Sequential):
     """Convolution, ReLU, pooling, twice; then two linear layers. Images (N, C, H, W) to (N, K).
 
     The filters are 5 × 5, 16 and then 32 of them; pooling halves height and width. For 28 × 28
@@ -41,6 +41,3 @@ class CNN(nn.Module):
             nn.ReLU(),
             nn.Linear(100, classes),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
 
-class LogisticRegression(nn.Module):
+class LogisticRegression(nn.Sequential):
     """logits = Wx + b: one linear layer on all pixels. Images (N, C, H, W) to (N, K).
 
     An attack on it can be worked out on paper: the gradient of a logit is a row of W.
@@ -20,13 +20,11 @@ class LogisticRegression(nn.Module):
 
     def __init__(self, classes: int = 10, channels: int = 1, size: int = 28):
         super().__init__()
+        self.flatten = nn.Flatten()
         self.linear = nn.Linear(channels * size**2, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.flatten(1))
 
-
-class MLP(nn.Module):
+class MLP(nn.Sequential):
     """Linear layers with a ReLU between two of them. Images (N, C, H, W) to (N, K).
 
     :param classes: K, the number of classes.
@@ -48,6 +46,3 @@ class MLP(nn.Module):
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)

@@ -42,12 +42,15 @@ class Recipe:
     :param settings: gives the keyword arguments of :func:`advlab.training.fit`, or of the model's
         own ``fit(x, y, **settings)``.
     :param seed: of the initial weights and of the training.
+    :param half: the trained weights are rounded to half precision, and kept in half the space. What
+        is measured, and loaded, are the rounded ones.
     """
 
     build: Callable[[], nn.Module]
     data: str
     settings: Callable[[], dict]
     seed: int = 0
+    half: bool = False
 
 
 def _plain(**settings) -> Callable[[], dict]:
@@ -95,6 +98,13 @@ RECIPES = {
     ),
     "speech-cnn": Recipe(_sized(CNN, size=32), "speech", _plain(epochs=12, lr=3e-3)),
 }
+
+
+def recipes() -> dict[str, Recipe]:
+    """All recipes by name: the plain networks here, and those of :mod:`advlab.defenses.recipes`."""
+    from ..defenses.recipes import RECIPES as DEFENDED  # defenses stand above models
+
+    return RECIPES | DEFENDED
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,7 @@ def load_model(name: str, device: str | torch.device | None = None) -> nn.Module
     content = _weights(card)
     # Initial weights, drawn only to be replaced, must not move the caller's random state.
     with torch.random.fork_rng(devices=[]):
-        model = RECIPES[name].build()
+        model = recipes()[name].build()
     try:
         model.load_state_dict(safetensors.torch.load(content))
     except RuntimeError as error:
@@ -187,9 +197,10 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
 
     :raises ValueError: no such recipe; the message lists what there is.
     """
-    if name not in RECIPES:
-        raise ValueError(f"model: found {name!r}, expected one of {', '.join(RECIPES)}")
-    recipe = RECIPES[name]
+    known = recipes()
+    if name not in known:
+        raise ValueError(f"model: found {name!r}, expected one of {', '.join(known)}")
+    recipe = known[name]
     data = load(recipe.data)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(recipe.seed)
@@ -198,9 +209,11 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
     where = torch.device(device or "cpu")
     with backend.Stopwatch() as watch:
         epochs = _fit(model, data, recipe.seed, settings, where, progress)
-    content = safetensors.torch.save(
-        {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
-    )
+    state = {key: tensor.cpu().contiguous() for key, tensor in model.state_dict().items()}
+    if recipe.half:
+        state = {k: t.half() if t.is_floating_point() else t for k, t in state.items()}
+        model.load_state_dict(state)
+    content = safetensors.torch.save(state)
     test = data.test.to(where)
     of_pixels = data.test.y.ndim == 3
     card = Card(

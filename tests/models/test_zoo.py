@@ -29,8 +29,8 @@ from advlab.models import (
 )
 from advlab.training import Shift
 
-NAMES = sorted(zoo.RECIPES)
-ON_MNIST5K = [name for name in NAMES if zoo.RECIPES[name].data == "mnist5k"]
+NAMES = sorted(zoo.recipes())
+ON_MNIST5K = [name for name in NAMES if zoo.recipes()[name].data == "mnist5k"]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_every_recipe_has_its_weights_and_no_weights_lack_a_recipe():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_is_complete_and_says_what_the_file_and_the_recipe_say(name):
-    card, recipe = read_card(name), zoo.RECIPES[name]
+    card, recipe = read_card(name), zoo.recipes()[name]
     assert all(value not in (None, "") for value in dataclasses.asdict(card).values())
     content = (zoo.WEIGHTS / f"{name}.safetensors").read_bytes()
     assert card.sha256 == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,108 @@
+"""A step in front of a model that says how it is differentiated: what BPDA needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+BACKWARDS = ("own", "identity", "substitute")
+
+
+class Preprocessing(nn.Module):
+    """g(x), what is done to an image before a network sees it: ``nn.Sequential(g, network)``.
+
+    A step that rounds has the gradient 0, one that searches has none, one that draws at random has
+    another at each look: attacks that follow the gradient fail, and the model looks robust. The
+    backward pass differentiable approximation, BPDA, of Athalye et al. (2018), "Obfuscated
+    gradients give a false sense of security", section 4.1: forward the step itself, backward
+    something smooth that stands for it. The answer is exactly g(x) in every case.
+
+    A subclass holds the step in :meth:`process`, and, where the identity is a poor stand-in, a
+    better one in :meth:`substitute`.
+
+    :param backward: how it is differentiated: ``"own"``, as autograd does it; ``"identity"``, as if
+        the step were not there, for steps that keep the shape; ``"substitute"``, by
+        :meth:`substitute`; or a function of x that is differentiated in place of the step.
+        ``attack.changed(backward="substitute")`` asks for another one while an attack runs.
+    :raises ValueError: another name.
+    """
+
+    def __init__(self, backward: str | Callable[[Tensor], Tensor] = "own"):
+        super().__init__()
+        check_backward(backward)
+        self.backward = backward
+
+    def process(self, x: Tensor) -> Tensor:
+        """g(x): images (N, C, H, W) in [0, 1] to what the network takes."""
+        raise NotImplementedError
+
+    def substitute(self, x: Tensor) -> Tensor:
+        """A differentiable stand-in for :meth:`process`, of the same shape; by default x itself."""
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.backward == "own":
+            return self.process(x)
+        with torch.no_grad():
+            out = self.process(x)
+        if not torch.is_grad_enabled():
+            return out
+        stand_in = {"identity": lambda x: x, "substitute": self.substitute}
+        smooth = self.backward if callable(self.backward) else stand_in[self.backward]
+        smooth = smooth(x)
+        if smooth.shape != out.shape:
+            raise ValueError(
+                f"{type(self).__name__}: backward={self.backward!r} gives shape "
+                f"{tuple(smooth.shape)}, and the step {tuple(out.shape)}; "
+                "use backward='substitute', or a function that gives the step's shape"
+            )
+        return out + (smooth - smooth.detach())  # what is added is exactly 0
+
+
+class BPDA(Preprocessing):
+    """Any function as a step, with a stand-in for its gradient.
+
+    :param function: g, images (N, C, H, W) to what the network takes.
+    :param backward: see :class:`Preprocessing`; by default ``"identity"``, the gradient passes.
+    :raises ValueError: another name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        backward: str | Callable[[Tensor], Tensor] = "identity",
+    ):
+        super().__init__(backward)
+        self.function = function
+
+    def process(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def check_backward(backward: str | Callable | None) -> None:
+    """:raises ValueError: neither a function nor one of ``BACKWARDS``."""
+    if not callable(backward) and backward not in BACKWARDS:
+        raise ValueError(
+            f"backward: found {backward!r}, expected {', '.join(map(repr, BACKWARDS))} "
+            "or a function of x"
+        )
+
+
+@contextmanager
+def differentiated(model: nn.Module, backward: str | Callable | None) -> Iterator[nn.Module]:
+    """Inside, every :class:`Preprocessing` in the model is differentiated in that way.
+
+    :param backward: as :class:`Preprocessing` has it; None changes nothing.
+    """
+    steps = [m for m in model.modules() if isinstance(m, Preprocessing)] if backward else []
+    before = [step.backward for step in steps]
+    try:
+        for step in steps:
+            step.backward = backward
+        yield model
+    finally:
+        for step, own in zip(steps, before, strict=True):
+            step.backward = own
