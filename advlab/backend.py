@@ -113,17 +113,60 @@ def deterministic() -> Iterator[None]:
 
 
 @contextmanager
-def precision(name: str = "float32") -> Iterator[None]:
+def own_random_state(where: torch.device) -> Iterator[None]:
+    """Inside, the default generators of the CPU and of the device may be seeded at will."""
+    if where.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            yield
+    else:
+        with torch.random.fork_rng(devices=[where], device_type=where.type):
+            yield
+
+
+def seed_device(where: torch.device, seed: int) -> None:
+    """Seed the default generators of the CPU and of that device."""
+    # Not torch.manual_seed: that would also seed devices that are not put back afterwards.
+    torch.default_generator.manual_seed(seed)
+    if where.type == "cuda":
+        with torch.cuda.device(where):
+            torch.cuda.manual_seed(seed)
+    elif where.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+@contextmanager
+def precision(name: str = "float32", where: torch.device | None = None) -> Iterator[None]:
     """Inside, models compute in ``"float32"`` or, on CUDA only, ``"bfloat16"`` by autocast.
 
+    :param where: the device that is computed on; by default the one chosen, see :func:`device`.
     :raises ValueError: another name, or ``"bfloat16"`` where the device is not CUDA.
     """
     if name not in ("float32", "bfloat16"):
         raise ValueError(f"precision: found {name!r}, expected 'float32' or 'bfloat16'")
-    if name == "bfloat16" and device().type != "cuda":
-        raise ValueError(f"precision: 'bfloat16' needs a CUDA device, and the device is {device()}")
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=name == "bfloat16"):
+    where = where or device()
+    if name == "bfloat16" and where.type != "cuda":
+        raise ValueError(f"precision: 'bfloat16' needs a CUDA device, and the device is {where}")
+    # Rounded weights are not kept from one call of the model to the next: those of a call without
+    # gradients would cut the weights off from the gradient of the next call.
+    with torch.autocast(
+        "cuda", dtype=torch.bfloat16, enabled=name == "bfloat16", cache_enabled=False
+    ):
         yield
+
+
+def check_compiler(where: torch.device) -> None:
+    """Compile a line for that device, and see whether it runs.
+
+    :raises ValueError: it does not.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=where))
+    except Exception as error:  # of whatever part of the compiler is missing
+        raise ValueError(
+            f"compile: torch.compile fails here ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}); it needs a C++ compiler for a CPU, Triton for a GPU. "
+            "Leave compile=False"
+        ) from error
 
 
 class Interrupted(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -140,9 +141,108 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path):
     assert len(history.loss) == 4
 
 
+@dataclass(frozen=True)
+class Ramp:
+    """An objective that notes the progress that it is asked for, and what is then called."""
+
+    seen: list
+    share: float = 0.0
+
+    def at(self, progress):
+        return replace(self, share=progress)
+
+    def __call__(self, model, x, y):
+        self.seen.append(self.share)
+        return F.cross_entropy(model(x), y)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_an_objective_that_changes_is_asked_for_each_step(data, schedule):
+    seen = []
+    run(data, epochs=2, batch_size=45, objective=Ramp(seen), schedule=schedule)
+    assert seen == [0, 0.25, 0.5, 0.75]
+
+
+def test_channels_last_changes_the_rounding_alone(data):
+    layouts = set()
+
+    def objective(model, x, y):
+        layouts.update(t.is_contiguous() for t in (x, model[0].weight))
+        return F.cross_entropy(model(x), y)
+
+    x, y = data
+    color, losses = (x.repeat(1, 3, 1, 1), y), []
+    for channels_last in (False, True):
+        model = network()
+        model[0] = nn.Conv2d(3, 4, 3, padding=1)
+        layouts.clear()
+        settings = {"objective": objective, "augment": None, "channels_last": channels_last}
+        _, history = run(color, model, **settings)
+        assert layouts == {not channels_last}
+        assert model[0].weight.is_contiguous()
+        losses.append(history.loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_compiled_model_learns_the_same_and_is_given_back(data, monkeypatch):
+    # Traced and run as it stands: a compiler takes seconds, and is not on every machine.
+    compiled, real = [], torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda f: (compiled.append(f), real(f, backend="eager"))[1]
+    )
+    kinds = set()
+
+    def objective(model, x, y):
+        kinds.add(type(model))
+        return F.cross_entropy(model(x), y)
+
+    model, history = run(data, network(dropout=0.0), objective=objective, compile=True)
+    _, plain = run(data, network(dropout=0.0))
+    assert history.loss == pytest.approx(plain.loss, rel=1e-4)
+    assert compiled[-1] == model.forward
+    assert kinds == {nn.Sequential}
+    assert "forward" not in vars(model)
+
+
+def test_without_a_compiler_compile_is_refused(data, monkeypatch):
+    def broken(function):
+        def call(*_):
+            raise RuntimeError("Failed to find C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = network()
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"compile: .*Failed to find C\+\+ compiler"):
+        run(data, model, compile=True)
+    assert same(before, weights(model))
+
+
+def test_bfloat16_trains_on_cuda_and_is_refused_elsewhere(data):
+    kinds = set()
+
+    def objective(model, x, y):
+        logits = model(x)
+        kinds.add(logits.dtype)
+        return F.cross_entropy(logits, y)
+
+    settings = {"epochs": 15, "lr": 1e-2, "validation": data}
+    if data[0].is_cuda:
+        model, history = run(data, objective=objective, precision="bfloat16", **settings)
+        assert kinds == {torch.bfloat16}
+        assert history.accuracy[-1] > 0.95
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        return
+    with pytest.raises(ValueError, match="precision: 'bfloat16' needs a CUDA device"):
+        run(data, objective=objective, precision="bfloat16", **settings)
+    assert not kinds
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        ({"channels_last": True}, "channels_last is False there and True here"),
         ({"lr": 0.5}, "lr is 0.001 there and 0.5 here"),
         ({"seed": 4}, "seed"),
         ({"epochs": 9}, "epochs"),
@@ -221,7 +321,8 @@ def test_shift_moves_each_image_as_a_whole(device):
     ("settings", "message"),
     [({"epochs": 0}, "epochs"), ({"lr": -1.0}, "lr"), ({"lr": math.nan}, "lr"),
      ({"optimizer": "adma"}, "adam, adamw, sgd"), ({"schedule": "step"}, "cosine, constant"),
-     ({"batch_size": 0}, "batch_size"), ({"seed": -1}, "seed")],
+     ({"batch_size": 0}, "batch_size"), ({"seed": -1}, "seed"),
+     ({"precision": "half"}, "'float32' or 'bfloat16'")],
 )  # fmt: skip
 def test_bad_settings_are_refused(data, settings, message):
     with pytest.raises(ValueError, match=message):

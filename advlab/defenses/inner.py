@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import threat
+from ..models.contract import forward_of
+from ..models.preprocessing import differentiated
 
 
 @contextmanager
@@ -30,9 +32,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def uniform(x: Tensor, eps: float) -> Tensor:
-    """x plus a point drawn uniformly from the L∞ ball of radius ε, clipped to [0, 1]."""
-    return (x + torch.empty_like(x).uniform_(-eps, eps)).clamp(0, 1)
+@contextmanager
+def attacked(
+    model: nn.Module, backward: str | Callable[[Tensor], Tensor] | None = None
+) -> Iterator[None]:
+    """Inside, the model is as an attacker sees it: evaluating, its steps differentiated as asked.
+
+    :param backward: of the steps in front of the network, as :class:`advlab.attacks.Attack` has
+        it; None leaves them as they are.
+    """
+    with evaluating(model), differentiated(model, backward):
+        yield
+
+
+def uniform(x: Tensor, eps: float, norm: str = "Linf") -> Tensor:
+    """x plus a point drawn from the ball of radius ε, clipped to [0, 1].
+
+    In L∞ uniformly; in L2 a direction uniform on the sphere and a radius uniform on [0, ε], as
+    :func:`advlab.threat.random_in_ball`.
+    """
+    if norm == "Linf":
+        return (x + torch.empty_like(x).uniform_(-eps, eps)).clamp(0, 1)
+    length = eps * torch.rand_like(x[:, :1, :1, :1])
+    return (x + length * threat.step(torch.randn_like(x), norm)).clamp(0, 1)
 
 
 def ascend(
@@ -41,8 +63,8 @@ def ascend(
     loss: Callable[[Tensor], Tensor],
     *,
     start: Tensor,
-    eps: float,
-    alpha: float,
+    eps: float | Tensor,
+    alpha: float | Tensor,
     steps: int,
     norm: str = "Linf",
 ) -> Tensor:
@@ -52,15 +74,16 @@ def ascend(
     :param x: (N, C, H, W) in [0, 1], the natural images.
     :param loss: of logits (N, K), a scalar that is a sum over images.
     :param start: (N, C, H, W), where the walk begins.
-    :param eps: ε, the radius of the ball around x.
-    :param alpha: α, the length of a step.
+    :param eps: ε, the radius of the ball around x; in L∞ also (N, 1, 1, 1), one for each image.
+    :param alpha: α, the length of a step; likewise.
     :param steps: T.
     :param norm: of ball and step: ``"Linf"`` or ``"L2"``.
     """
+    forward = forward_of(model)
     x_adv = start.detach()
     for _ in range(steps):
         x_adv.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(loss(model(x_adv)), x_adv)
+        (gradient,) = torch.autograd.grad(loss(forward(x_adv)), x_adv)
         with torch.no_grad():
             delta = x_adv + alpha * threat.step(gradient, norm) - x
             x_adv = (x + threat.project(delta, eps, norm)).clamp(0, 1)

@@ -1,5 +1,7 @@
 """How robust is a model? Attacks run, outcomes measured from outside, numbers reported."""
 
+from .compare import Comparison, Row, adaptive_attack, compare
+from .costs import prediction_costs, training_costs
 from .destruction import Destruction, destruction_rate
 from .evaluate import accuracy_curve, evaluate
 from .fooling import fooling_rate
@@ -9,19 +11,27 @@ from .patch import PatchScore, noise_patch, patch_curve, patch_success, picture_
 from .physical import answers_over_draws, physical_success, success_over_draws
 from .queries import QueryCurve, query_curve
 from .report import AttackResult, Report
+from .sanity import Sanity, sanity
+from .sanity_checks import Check
 from .segmentation import hidden_rate, preserved_rate, target_rate
 from .transfer import TransferMatrix, transfer_matrix
 
 __all__ = [
     "AttackResult",
+    "Check",
+    "Comparison",
     "Destruction",
     "OracleError",
     "PatchScore",
     "QueryCurve",
     "Report",
+    "Row",
+    "Sanity",
     "TransferMatrix",
     "accuracy_curve",
+    "adaptive_attack",
     "answers_over_draws",
+    "compare",
     "destruction_rate",
     "evaluate",
     "fooling_rate",
@@ -33,11 +43,14 @@ __all__ = [
     "patch_success",
     "physical_success",
     "picture_patch",
+    "prediction_costs",
     "preserved_rate",
     "query_curve",
     "robust_accuracy",
+    "sanity",
     "success_over_draws",
     "success_rate",
     "target_rate",
+    "training_costs",
     "transfer_matrix",
 ]

@@ -4,14 +4,31 @@ A file a table. It gives a :class:`~advlab.tables.base.Table`; add it to ``TABLE
 """
 
 from .base import Table, reproduce
+from .black_box import BLACK_BOX
+from .compare import COMPARE
 from .destruction import DESTRUCTION
+from .ensemble_training import ENSEMBLE_TRAINING
+from .least_perturbation import LEAST_PERTURBATION
 from .patch import PATCH
 from .signs import SIGNS
+from .stability import STABILITY
 from .substitute import SUBSTITUTE
 from .voice import VOICE
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (DESTRUCTION, PATCH, SIGNS, SUBSTITUTE, VOICE)
+    table.name: table
+    for table in (
+        BLACK_BOX,
+        COMPARE,
+        DESTRUCTION,
+        ENSEMBLE_TRAINING,
+        LEAST_PERTURBATION,
+        PATCH,
+        SIGNS,
+        STABILITY,
+        SUBSTITUTE,
+        VOICE,
+    )
 }
 
 __all__ = ["TABLES", "Table", "reproduce"]

@@ -1,0 +1,25 @@
+"""An objective around another one: both may stand in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from ..training import CrossEntropy, Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """What the objectives that have an L₀ share: it may change while it trains, and they with it.
+
+    :param objective: L₀, ``objective(model, x, y)``, the mean over a batch.
+    """
+
+    objective: Objective = field(default_factory=CrossEntropy)
+
+    def at(self, progress: float) -> Self:
+        """This objective at a share of the training, from 0 up to 1, as L₀ is then."""
+        if not hasattr(self.objective, "at"):
+            return self
+        now = self.objective.at(progress)
+        return self if now is self.objective else replace(self, objective=now)
