@@ -146,11 +146,7 @@ def precision(name: str = "float32", where: torch.device | None = None) -> Itera
     where = where or device()
     if name == "bfloat16" and where.type != "cuda":
         raise ValueError(f"precision: 'bfloat16' needs a CUDA device, and the device is {where}")
-    # Rounded weights are not kept from one call of the model to the next: those of a call without
-    # gradients would cut the weights off from the gradient of the next call.
-    with torch.autocast(
-        "cuda", dtype=torch.bfloat16, enabled=name == "bfloat16", cache_enabled=False
-    ):
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=name == "bfloat16"):
         yield
 
 

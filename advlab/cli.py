@@ -43,11 +43,13 @@ def _parser(first: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_zoo(commands)
     _add_data(commands)
+    _add_sanity(commands)
     _add_reproduce(commands)
     add_photo(commands)
     if first not in (
         "zoo",
         "data",
+        "sanity",
         "reproduce",
         "photo",
         "--version",
@@ -155,6 +157,70 @@ def _data(args: argparse.Namespace) -> int:
     rows.append(("folder:PATH", "your own images, one folder a class", "PATH", ""))
     _print_table(rows)
     return 0
+
+
+def _add_sanity(commands) -> None:
+    text = "Ask whether a model is robust, or attacks on it are blind."
+    sanity = commands.add_parser(
+        "sanity",
+        help=text,
+        description=f"{text} The exit status is 1 where a check is suspicious.",
+    )
+    sanity.add_argument(
+        "model", metavar="MODEL",
+        help="A model of the zoo, or MODULE:NAME: a torch.nn.Module from images (N, C, H, W) in "
+        "[0, 1] to logits, or a function that returns one.",
+    )  # fmt: skip
+    sanity.add_argument(
+        "--data", default="mnist5k",
+        help="A data set, as 'advlab data' lists them (default: %(default)s).",
+    )  # fmt: skip
+    sanity.add_argument("--eps", type=float, default=0.3, help="The budget (default: %(default)s).")
+    sanity.add_argument("--norm", default="Linf", help="Linf or L2 (default: %(default)s).")
+    sanity.add_argument(
+        "--images", type=int, default=200,
+        help="So many of the first test images (default: %(default)s).",
+    )  # fmt: skip
+    sanity.add_argument("--device", help="cpu, cuda, mps, or auto (default: the best there is).")
+    sanity.set_defaults(run=_sanity)
+
+
+def _sanity(args: argparse.Namespace) -> int:
+    from .backend import device
+    from .data import load
+    from .evaluation import sanity
+
+    where = device(args.device)
+    model = _model(args.model).to(where)
+    x, y = load(args.data, device=where).test
+    report = sanity(
+        model, (x[: args.images], y[: args.images]), eps=args.eps, norm=args.norm, progress=True
+    )
+    print(report)
+    return 0 if report.passed else 1
+
+
+def _model(name: str):
+    """A model of the zoo, or the user's own."""
+    from importlib import import_module
+
+    from torch.nn import Module
+
+    from .models import load_model
+
+    module, colon, function = name.partition(":")
+    if not colon:
+        return load_model(name, "cpu")
+    if "" not in sys.path:  # as python -m does: the user's module is in the folder they are in
+        sys.path.insert(0, "")
+    try:
+        make = getattr(import_module(module), function)
+        model = make() if callable(make) else make
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"model: {name!r} cannot be loaded: {error}") from error
+    if not isinstance(model, Module):
+        raise ValueError(f"model: {name!r} is {type(model).__name__}, not a torch.nn.Module")
+    return model.eval()
 
 
 def _add_reproduce(commands) -> None:

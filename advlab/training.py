@@ -24,6 +24,7 @@ from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .data import Dataset
 from .models.contract import (
     accuracy,
+    channels_last_copy,
     check_images,
     check_labels,
     check_logits,
@@ -209,7 +210,7 @@ def fit(
                         group["lr"] = lr * (1 + math.cos(math.pi * t)) / 2
                 batch = x[rows] if augment is None else augment(x[rows], random)
                 if channels_last:
-                    batch = batch.contiguous(memory_format=torch.channels_last)
+                    batch = channels_last_copy(batch)
                 with backend.precision(precision, where):
                     loss = _scalar(at(t)(model, batch, y[rows]))
                 steps.zero_grad()

@@ -15,6 +15,7 @@ import json
 import statistics
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,16 +110,21 @@ def of_art(way: str, model: nn.Module, x: Tensor, y: Tensor, epochs: int) -> Non
     model.eval()
 
 
-def ours(way: str, model: nn.Module, x: Tensor, y: Tensor, epochs: int) -> None:
+def ours(way: str, model: nn.Module, x: Tensor, y: Tensor, epochs: int, **options) -> None:
     fit(
         model, (x, y), objective=WAYS[way], epochs=epochs, batch_size=BATCH, lr=LR,
-        schedule="constant",
+        schedule="constant", **options,
     )  # fmt: skip
 
 
 def contest(way: str, split, test, epochs: int, turns: int) -> list[dict]:
     """A row for each contestant."""
-    contestants: dict[str, Callable] = {"advlab": ours, "by hand": by_hand, "ART": of_art}
+    contestants: dict[str, Callable] = {
+        "advlab": ours,
+        "advlab, channels last": partial(ours, channels_last=True),
+        "by hand": by_hand,
+        "ART": of_art,
+    }
     if way == "FGSM mix":
         del contestants["ART"]
     seconds, models = {name: [] for name in contestants}, {}

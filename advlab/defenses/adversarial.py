@@ -75,7 +75,7 @@ class FGSMMix(Adversarial, Composed):
     **What to watch.** A network trained like this may learn to point the gradient at x where it
     does no harm: FGSM fails, R+FGSM and PGD do not (gradient masking, Tramèr et al., 2018). And x̃
     is made with the true label, and may tell it: accuracy on FGSM images then exceeds that on
-    natural ones (label leaking, Kurakin et al., 2017, section 4.3). ``label`` avoids the leak.
+    natural ones (label leaking, Kurakin et al., 2017). The other two values of ``label`` avoid it.
 
     :param alpha: α from 0 to 1, the weight of the natural images.
     :param label: whose loss the step raises: the ``"true"`` label's; the ``"predicted"`` one's; or
@@ -107,18 +107,17 @@ class FGSMMix(Adversarial, Composed):
 class KurakinMix(Adversarial):
     """(Σ L(xᵢ, yᵢ) + λ Σ L(x̃ᵢ, yᵢ)) / ((m − k) + λk): of m images, the first k are adversarial.
 
-    Kurakin et al. (2017), "Adversarial machine learning at scale", algorithm 1 and equation in
-    section 3, with their λ = 0.3, k = m / 2 and one step toward the least likely class:
-    x̃ = clip(x − ε sign ∇ₓL(x, argmin f(x))). That class does not tell the true one, so nothing
-    leaks (section 4.3). Natural and adversarial images go through the model in one batch, as the
-    paper asks for the sake of batch normalization.
+    Kurakin et al. (2017), "Adversarial machine learning at scale", algorithm 1, with their λ = 0.3,
+    k = m / 2 and one step toward the least likely class: x̃ = clip(x − ε sign ∇ₓL(x, argmin f(x))).
+    That class does not tell the true one, so no label leaks. Natural and adversarial images go
+    through the model in one batch, as the paper asks for the sake of batch normalization.
 
     :param k: how many of the batch are adversarial; by default half of it. A batch of fewer images
         (the last of an epoch) becomes adversarial as a whole.
     :param lam: λ ≥ 0, the weight of an adversarial image.
     :param label: as for :class:`FGSMMix`.
     :param random_eps: each image has an ε of its own, \\|n\\| for n from N(0, (ε/2)²), drawn again
-        while it exceeds ε (section 3), so that the model is not used to a single ε.
+        while it exceeds ε, so that the model is not used to a single ε.
     :raises ValueError: a number out of its range, or another label.
     """
 
@@ -205,7 +204,7 @@ class FastTraining(Adversarial, Composed):
     **What to watch.** Catastrophic overfitting: within a few steps of training, accuracy against
     PGD may fall to 0 while accuracy against FGSM rises. Longer training, a larger ε, and a step of
     2 ε or no random start (α = ε from x itself is plain FGSM) make it likely. Watch PGD accuracy on
-    a few held-out images, and stop when it falls (section 5.4).
+    a few held-out images, and stop when it falls.
 
     :param alpha: α ≥ 0, the step size; 1.25 ε by default.
     :param objective: J outside, of the adversarial images. Inside it is the cross-entropy.

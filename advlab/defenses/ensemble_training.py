@@ -16,7 +16,7 @@ from .adversarial import FGSMMix
 class EnsembleTraining(FGSMMix):
     """α J(x, y) + (1 − α) J(x̃, y), where x̃ is FGSM on another network, or on the model itself.
 
-    Tramèr et al. (2018), section 4: for each batch one of the static sources and the model is
+    Tramèr et al. (2018): for each batch one of the static sources and the model is
     drawn, all with the same chance, and x̃ = clip(x + ε sign ∇ₓJ(g(x), ŷ)) for that network g. The
     model has no say in the gradients of a source, so it cannot make them harmless by bending its
     own. As in the authors' code α = 1/2, and ŷ is what g itself predicts, so that x̃ does not tell

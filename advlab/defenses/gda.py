@@ -15,15 +15,15 @@ from .composed import Composed
 class GaussianAugmentation(Composed):
     """L₀ over each image and N noisy copies, x + n with n ~ N(0, σ²I). Zantedeschi et al. (2017).
 
-    In expectation, a Monte Carlo estimate of the loss around x in all directions, and not only
-    where one attack points. The copies are drawn anew at every step, for the images of that step:
-    the data set is not copied, but a step costs N + 1 times as much.
+    It estimates the loss around x in all directions, not only where one attack points. The copies
+    are drawn anew at every step, for the images of that step: the data set is not copied, but a
+    step costs N + 1 times as much.
 
     It composes with any L₀, ``GaussianAugmentation(objective=PGDTraining())`` for example, and
     with :func:`advlab.defenses.bounded`, as the paper does.
 
-    Where we differ from the paper: the noise is drawn anew, and the copies are clipped to [0, 1],
-    unless ``clip=False``. Clipping takes half of the noise away where a pixel is black.
+    The copies are clipped to [0, 1], since models are asked about images; ``clip=False`` leaves the
+    noise Gaussian, as in the paper. Clipping takes half of it away where a pixel is black.
 
     :param sigma: σ ≥ 0, in pixel values from 0 to 1.
     :param copies: N, at least 1.

@@ -83,7 +83,7 @@ def pixel_defend_cnn() -> nn.Module:
     return Purified(PixelDefend(PixelCNN(), eps_defend=0.3), CNN())
 
 
-def strided_cnn() -> nn.Module:
+def interval_cnn() -> nn.Module:
     """Two convolutions of stride 2 in place of pooling, whose intervals would be wider."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 4, stride=2, padding=1),
@@ -112,7 +112,7 @@ def _with_generator(**settings) -> Callable[[], dict]:
     return lambda: {"generator": settings, "classifier": _plain()}
 
 
-def strided_cnn() -> nn.Module:
+def quick_cnn() -> nn.Module:
     """A CNN of a quarter of the work, since smoothing asks it thousands of times an image."""
     return CNN(stride=2)
 
@@ -121,6 +121,19 @@ def _noisy() -> dict:
     from ..guarantees import GaussianNoise  # guarantees build on the defenses
 
     return {"augment": GaussianNoise(sigma=0.5), "epochs": 20, "lr": 3e-3}
+
+
+def two_layer_network() -> nn.Module:
+    """One hidden layer of 100, and the prices of its certificate."""
+    from ..guarantees import TwoLayer
+
+    return TwoLayer(100)
+
+
+def _semidefinite() -> dict:
+    from ..guarantees import SemidefiniteTraining
+
+    return {"objective": SemidefiniteTraining(strength=0.03), "epochs": 20, "lr": 1e-2}
 
 
 RECIPES: dict[str, Recipe] = {
@@ -148,15 +161,18 @@ RECIPES: dict[str, Recipe] = {
         _lowers(TRADES(beta=2.0, steps=5, ramp=0.6), epochs=8),
         half=True,
     ),
-    "mnist-pgd": Recipe(CNN, "mnist5k", _lowers(PGDTraining(steps=5, ramp=0.6)), half=True),
+    "mnist-pgd": Recipe(
+        CNN, "mnist5k", _lowers(PGDTraining(steps=5, ramp=0.6), epochs=10), half=True
+    ),
     "mnist-fast": Recipe(CNN, "mnist5k", _lowers(FastTraining(ramp=0.6)), half=True),
     "mnist-defense-gan": Recipe(
         defense_gan_cnn, "mnist5k", _with_generator(steps=4000, lr=5e-4), half=True
     ),
     "mnist-pixel-defend": Recipe(pixel_defend_cnn, "mnist5k", _with_generator(passes=6), half=True),
-    "mnist-smoothing": Recipe(strided_cnn, "mnist5k", _noisy, half=True),
+    "mnist-two-layer": Recipe(two_layer_network, "mnist5k", _semidefinite, half=True),
+    "mnist-smoothing": Recipe(quick_cnn, "mnist5k", _noisy, half=True),
     "mnist-ibp": Recipe(
-        strided_cnn,
+        interval_cnn,
         "mnist5k",
         _lowers(IBPTraining(eps=0.2), epochs=20, batch_size=100),
         half=True,

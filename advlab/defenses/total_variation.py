@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..checks import check_number, check_whole
 from ..models.preprocessing import Preprocessing
+from ..transforms.base import wide
 
 
 class TotalVariation(Preprocessing):
@@ -64,7 +65,7 @@ def minimize_total_variation(x: Tensor, kept: Tensor, *, weight: float, steps: i
     :returns: (N, C, H, W), z after the last iteration. The gap to the minimum is
         :func:`duality_gap`'s at most.
     """
-    return _solve(x, kept, weight, steps)[0]
+    return _solve(wide(x), wide(kept), weight, steps)[0].to(x.dtype)
 
 
 def duality_gap(x: Tensor, kept: Tensor, *, weight: float, steps: int) -> tuple[Tensor, Tensor]:
@@ -80,6 +81,7 @@ def duality_gap(x: Tensor, kept: Tensor, *, weight: float, steps: int) -> tuple[
     :returns: (N,), the objective at z minus D(q), at least 0 up to rounding; and (N,), the
         objective at z.
     """
+    x, kept = wide(x), wide(kept)
     z, q = _solve(x, kept, weight, steps)
     value = kept * (z - x) ** 2 / 2 + weight * torch.linalg.vector_norm(_slopes(z), dim=0)
     pull = _transposed(q)
@@ -100,7 +102,8 @@ def _solve(x: Tensor, kept: Tensor, weight: float, steps: int) -> tuple[Tensor, 
     q = torch.zeros_like(_slopes(z))
     for _ in range(steps):
         q = q + sigma * _slopes(ahead)
-        q = q * (weight / torch.linalg.vector_norm(q, dim=0).clamp_min(weight))
+        length = (q[0] ** 2 + q[1] ** 2).clamp_min(weight**2).sqrt()
+        q = q * (weight / length)
         before, z = z, (z - tau * _transposed(q) + tau * kept * x) / (1 + tau * kept)
         z = z.clamp(0, 1)
         ahead = 2 * z - before

@@ -17,15 +17,15 @@ from .inner import evaluating
 
 @dataclass(frozen=True, kw_only=True)
 class VAT(Composed):
-    """L₀ + λ LDS, the loss and how much the answer can change nearby. Miyato et al. (2018).
+    """L₀ + λ LDS, the loss and how much the answer can change nearby. Miyato et al. (2019).
 
     With p(x) = softmax f(x), the local distributional smoothness of an image is (equations 5, 6)
 
         LDS(x) = KL(p(x) ‖ p(x + r)), where r = argmax over ‖r‖₂ ≤ ε of KL(p(x) ‖ p(x + r)).
 
     The first p(x) counts as a constant; its parameters take no gradient. It stands where a label
-    would, so LDS needs none: :meth:`lds` takes images alone, and ``unlabeled`` images take part in
-    training. The whole loss is the paper's equation 8.
+    would, so LDS needs none: :meth:`advlab.defenses.VAT.lds` takes images alone, and ``unlabeled``
+    images take part in training. The whole loss is the paper's equation 8.
 
     At r = 0 the divergence and its slope are 0, and its curvature is the Hessian H. So r is ε times
     the eigenvector of H with the largest eigenvalue, and power iteration finds it without H

@@ -173,7 +173,7 @@ def compare(
                 model,
                 report.accuracy,
                 {a.name: at_limit(report, a, limits.get(a.name)) for a in report.attacks},
-                standing(report, eps, norm).double().mean().item(),
+                standing(report, eps, norm).float().mean().item(),
                 costs[model],
                 training.get(model),
             )
@@ -187,7 +187,7 @@ def at_limit(report: Report, attack: AttackResult, limit: tuple[str, float] | No
     if limit is None:
         return report.robust_accuracy(attack.name)
     norm, size = limit
-    return (report.correct & ~inside(attack, size, norm)).double().mean().item()
+    return (report.correct & ~inside(attack, size, norm)).float().mean().item()
 
 
 def standing(report: Report, eps: float, norm: str) -> Tensor:

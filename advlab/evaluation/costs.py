@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,8 @@ def prediction_costs(
 ) -> dict[str, float]:
     """How many times as long each model takes for these images as the first.
 
-    The models take turns, and the median of the turns counts: what else the machine does meanwhile
-    slows all of them alike.
+    The models take turns, and the fastest turn of each counts: what else the machine does meanwhile
+    can only slow it.
 
     :param models: name → model; the first is what the others are measured against.
     :param x: (N, C, H, W) in [0, 1], at least one image.
@@ -45,7 +44,7 @@ def training_costs(
     """How many times as long a step of training takes as with the first: forward, backward, Adam.
 
     Seconds on a card are those of the machine that trained; a ratio measured in turns is not. The
-    median step counts. The networks' weights change.
+    fastest step of each counts. The networks' weights change.
 
     :param trained: name → (network, objective), None for the cross-entropy; the first is what the
         others are measured against.
@@ -85,6 +84,6 @@ def _ratios(
                 with Stopwatch() as watch:
                     run()
                 seconds[name].append(watch.seconds)
-    medians = {name: median(times[1:]) for name, times in seconds.items()}
-    first = next(iter(medians.values()))
-    return {name: value / first for name, value in medians.items()}
+    fastest = {name: min(times[1:]) for name, times in seconds.items()}
+    first = next(iter(fastest.values()))
+    return {name: value / first for name, value in fastest.items()}

@@ -88,8 +88,11 @@ class Suspect:
 
     def pgd(self, **change) -> PGD:
         """The white-box attack. A model that is random is judged again: no stopping by luck."""
-        settings = {"eps": self.eps, "norm": self.norm, "steps": self.steps, "seed": self.seed}
-        return PGD(early_stop=not self.random, **{**settings, **change})
+        settings = {
+            "eps": self.eps, "norm": self.norm, "steps": self.steps, "seed": self.seed,
+            "early_stop": not self.random,
+        }  # fmt: skip
+        return PGD(**(settings | change))
 
     def adaptive(self) -> Attack:
         """PGD that knows of the defense: substitutes for its steps, a mean over its randomness."""

@@ -1,6 +1,6 @@
 """Bounds on a network of two linear layers for all images at once, by semidefinite programming.
 
-The program is derived in :mod:`advlab.guarantees.semidefinite_program`.
+The program itself is derived in ``semidefinite_program.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def semidefinite_bound(
     f_i(x + δ) − f_j(x + δ) ≤ f_i(x) − f_j(x) + ε G_ij, for every x and ‖δ‖∞ ≤ ε. In units of the
     logits, per unit of a pixel value.
 
-    - ``"semidefinite"``: a quarter of max ⟨M, P⟩ over P ⪰ 0, diag(P) ≤ 1, without a solver. The
+    - ``"semidefinite"``: a quarter of max ⟨M, P⟩ over P ⪰ 0, diag(P) ≤ 1, with M of
+      :func:`advlab.guarantees.pair_matrix`. Raghunathan et al. (2018), section 3. No solver: the
       entries of P are products of unit vectors. When those of (1, u) are fixed, the best ones of s
       are known in closed form, and the other way round: take turns (the mixing method of Wang,
       Chang & Kolter, 2017). Their lengths before they are made 1 are the prices c. What is returned

@@ -73,6 +73,14 @@ def pairs(classes: int) -> Tensor:
 def pair_matrix(model: nn.Module, i: int, j: int) -> Tensor:
     """M for the pair of classes i and j: (1 + d + m)², symmetric, float64.
 
+    With v = V_i − V_j, A = Wᵀ diag(v) and p = Wᵀv it is
+
+        M = [0 pᵀ 0; p 0 A; 0 Aᵀ 0],
+
+    and for ‖δ‖∞ ≤ ε the logit i gains on the logit j at most (ε/4) max yᵀMy over y in [−1, 1]^D:
+    y = (1, s, u), with s = δ/ε, and (1 + u)/2 the slopes of the ReLUs between x and x + δ, which lie
+    in [0, 1] whatever x is.
+
     :param i: the class that gains.
     :param j: the class that loses.
     :raises ValueError: another network than of two layers, or a class that it does not have.
@@ -109,10 +117,10 @@ def dual_value(M: Tensor, c: Tensor) -> Tensor:
 
 
 def feasible_prices(M: Tensor, c: Tensor) -> Tensor:
-    """c scaled so that it just holds: γc with diag(γc) ⪰ M, where λ⁺ in :func:`dual_value` is 0.
+    """c scaled so that it just holds: γc with diag(γc) ⪰ M.
 
-    A solver stops when λ⁺ is small, and D λ⁺ need not be: this takes away what is left.
-    Entries of c below a millionth of the largest are raised to that.
+    Then λ⁺ in :func:`advlab.guarantees.dual_value` is 0. A solver stops when λ⁺ is small, and D λ⁺
+    need not be: this takes away what is left. Entries of c below a millionth of the largest are raised to that.
 
     :param M: (D, D), symmetric.
     :param c: (D,), any numbers.
@@ -125,7 +133,10 @@ def feasible_prices(M: Tensor, c: Tensor) -> Tensor:
 def semidefinite_program(
     M: Tensor, *, tolerance: float = 1e-4, max_steps: int = 5000
 ) -> tuple[float, Tensor]:
-    """max {⟨M, P⟩ : P ⪰ 0, diag(P) ≤ 1} by cvxpy and SCS: (the solver's value, c).
+    """max {⟨M, P⟩ : P ⪰ 0, diag(P) ≤ 1} by cvxpy and SCS: (its value, c).
+
+    Raghunathan, Steinhardt & Liang (2018), section 3: P stands for yyᵀ, see
+    :func:`advlab.guarantees.pair_matrix`; so a quarter of the maximum is G_ij.
 
     The value is as precise as the solver. c are the prices of diag(P) ≤ 1: ``dual_value(M,
     feasible_prices(M, c))`` is a bound, whatever the solver's precision.

@@ -114,9 +114,6 @@ class Smoothed:
     made on the CPU, and ``COPIES`` go through the network at once, so that the answer depends on
     neither the other images nor a batch size.
 
-    Where we differ from the paper: a radius certifies at ``radius > r``, as the theorem has it, in
-    :meth:`Certificates.certified_accuracy`; the authors' code counts equality as well.
-
     :param model: f, maps (N, C, H, W) to logits (N, K); it sees images that leave [0, 1].
     :param sigma: σ > 0, in pixel values. Larger is a larger radius for fewer images.
     :param seed: at least 0.
@@ -175,8 +172,8 @@ class Smoothed:
         """The class of g for each image and a radius around it: algorithm 2 (CERTIFY).
 
         The most frequent class of ``n0`` draws is A. Of ``n`` new draws it comes k times, and
-        p = :func:`lower_bound` (k, n, α) is below P(f(x + σn) = A) with probability at least 1 − α.
-        The radius is σΦ⁻¹(p) where p > ½, else the answer is −1. It is never above
+        p = ``lower_bound(k, n, α)`` is at most P(f(x + σn) = A) with probability at least 1 − α. The
+        radius is σΦ⁻¹(p) where p > ½, else the answer is −1. It is never above
         σΦ⁻¹(α^(1/n)), whatever the network: at n = 1,000 and α = 0.001 that is 2.46σ, at 10,000
         3.20σ.
 

@@ -67,7 +67,7 @@ def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
         nonlocal channels_last
         if channels_last and x.device.type == "cpu":
             try:
-                return model(_channels_last_copy(x))
+                return model(channels_last_copy(x))
             except RuntimeError as error:
                 if "view" not in str(error):
                     raise
@@ -77,7 +77,8 @@ def forward_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _channels_last_copy(x: Tensor) -> Tensor:
+def channels_last_copy(x: Tensor) -> Tensor:
+    """A copy of images with their channels side by side in memory."""
     if x.shape[1] == 1:  # the same memory, but torch needs to be told by the strides
         return x.clone().squeeze(1).unsqueeze(3).movedim(3, 1)
     return x.clone(memory_format=torch.channels_last)

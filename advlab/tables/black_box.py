@@ -22,7 +22,7 @@ SETTINGS = {
     # The slides give no ε. FGSM's is shown for three.
     "eps": [0.1, 0.2, 0.3],
     "alpha": 0.05,
-    "steps": 100,  # of C&W
+    "C&W": {"steps": 60, "searches": 5},
     "seed": 0,
 }
 # The slides' table "Comparison of different defenses against black-box attacks", in percent.
@@ -55,7 +55,7 @@ def attacks(settings: Mapping) -> dict[str, Attack]:
     for eps in settings["eps"]:
         random = RFGSM(eps=eps, alpha=settings["alpha"], seed=settings["seed"])
         found[f"Rand+FGSM {eps:g}"] = random
-    return found | {"DeepFool": DeepFool(), "JSMA": JSMA(), "C&W": CWL2(steps=settings["steps"])}
+    return found | {"DeepFool": DeepFool(), "JSMA": JSMA(), "C&W": CWL2(**settings["C&W"])}
 
 
 def images(settings: Mapping, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -117,7 +117,7 @@ def show(cells: Mapping[str, dict]) -> str:
         rows.append([name, f"{plain['accuracy here']:.1%}" if plain else "", *ours])
     sizes = ", ".join(f"{name} {cells[name]['mean L2']:.2f}" for name in columns)
     slides = [["slides", *ATTACKS]]
-    slides += [[name, *(f"{value:.1f}%" for value in row)] for name, row in SLIDES.items()]
+    slides += [[name, *(f"{value:.2f}%" for value in row)] for name, row in SLIDES.items()]
     parts = [
         "Accuracy of CNNs on images made on a ResNet, from "
         f"{SETTINGS['images']:,} of MNIST's test images:",

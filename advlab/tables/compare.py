@@ -169,7 +169,8 @@ def show(cells: Mapping[str, dict]) -> str:
             f"Accuracy on test digits under attack, L∞ ≤ {SETTINGS['eps']:g}, and of attacks that "
             f"have no ε: {limits}. {SETTINGS['images']} images, or the number in brackets.",
             markdown(rows),
-            "Worst case: right after all attacks, of the perturbations inside L∞. AutoAttack is a "
+            "Worst case: right after all attacks, of the perturbations inside L∞, each judged by "
+            "one look: where the answers are random, some are wrong by luck. AutoAttack is a "
             f"smaller version of itself ({SETTINGS['AutoAttack']}), and so is C&W "
             f"({SETTINGS['C&W']}). Adaptive: PGD through substitutes (BPDA), with a mean over "
             f"{SETTINGS['samples']} looks (EOT) where the answers are random; else APGD on the "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Mapping
 from functools import partial
 
@@ -69,15 +71,26 @@ def white_box(settings: Mapping) -> dict[str, Attack]:
     return {name: black_box(settings)[name] for name in names}
 
 
+@functools.cache
+def of_held_out(settings: str, device: torch.device) -> dict[str, Tensor]:
+    """The images of each attack on the held-out network, made once for all cells.
+
+    :param settings: the table's, as JSON.
+    """
+    table = json.loads(settings)
+    x, y = images(table, device)
+    held_out = of_table(table, table["held out"], device)
+    return {name: attack(held_out, x, y) for name, attack in black_box(table).items()}
+
+
 def cell(settings: Mapping, name: str, seed: int, device: torch.device) -> dict:
     """One network: its errors, on natural images, in a black box and in a white box."""
     x, y = images(settings, device)
-    held_out = of_table(settings, settings["held out"], device)
     how = {key: settings[key] for key in TRAINING} | settings["defended"][name]
     model = trained(how | {"seed": seed}, device)
     wrong: dict[str, Tensor] = {
-        attack_name: predict(model, attack(held_out, x, y)) != y
-        for attack_name, attack in black_box(settings).items()
+        attack_name: predict(model, x_adv) != y
+        for attack_name, x_adv in of_held_out(json.dumps(dict(settings)), device).items()
     }
     errors = {attack_name: each.double().mean().item() for attack_name, each in wrong.items()}
     return {

@@ -19,7 +19,7 @@ SETTINGS = {
     **TRAINING,
     "images": 200,
     "defenses": DEFENSES,
-    "steps": 100,  # of C&W
+    "C&W": {"steps": 100, "searches": 6},
     "eps": [0.05, 0.1, 0.2, 0.3],
     # FGSM's least ε is looked for among these.
     "sweep": {"from": 0.01, "to": 0.6, "by": 0.01},
@@ -76,7 +76,7 @@ def cell(settings: Mapping, name: str, backward: str | None, device: torch.devic
     how = {"backward": backward}
     distances = {
         "DeepFool L2": least(model, DeepFool(**how), *there, 2),
-        "C&W L2": least(model, CWL2(steps=settings["steps"], **how), *there, 2),
+        "C&W L2": least(model, CWL2(**settings["C&W"], **how), *there, 2),
         "DeepFool Linf": least(model, DeepFool(norm="Linf", **how), *there, math.inf),
         "FGSM Linf": least_eps(model, *there, settings["sweep"], **how),
     }

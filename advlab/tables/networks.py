@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -44,7 +45,12 @@ def trained(how: Mapping, device: torch.device) -> nn.Module:
         and ``bound`` of what is in front of the network and inside it, and settings of ``fit``.
     :param device: where it is trained, and is afterwards.
     """
-    settings = {"seed": 0, **TRAINING, **how}
+    return _trained(json.dumps({"seed": 0, **TRAINING, **how}), device)
+
+
+@functools.cache
+def _trained(how: str, device: torch.device) -> nn.Module:
+    settings = json.loads(how)
     lowered = objective(settings, device)
     model = network(settings)
     key = [settings, repr(lowered), repr(model), torch.__version__, device.type]

@@ -40,11 +40,11 @@ SETTINGS = {
     "draw": 100,  # the seed of the corruptions
 }
 WHY = (
-    "The slides report a gain of 2 to 3 points in classification, and in finding near duplicates, "
-    "of an ImageNet network on JPEG, crops and thumbnails. Here it is a small network on digits, "
-    "which many of these corruptions hardly harm, so there is less to gain. Stability training "
-    "asks for the same answer under pixel noise, and what it wins is of that kind: a crop moves "
-    "pixels, and is another matter. The differences between seeds say how much of a gain is luck."
+    "The slides report a gain of 2 to 3 points, in classification and in finding near duplicates, "
+    "of a large network on photographs that were compressed, cropped or rescaled. Here it is a "
+    "small network on digits: where a corruption costs the plain network little, there is little "
+    "to gain. What stability training asks for is the same answer under pixel noise, not under a "
+    "crop. The gains of the single seeds say how much of it is luck."
 )
 
 

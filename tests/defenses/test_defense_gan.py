@@ -9,6 +9,7 @@ from torch import nn
 from advlab.attacks import EOT, FGSM, PGD, GradientWarning
 from advlab.defenses import BitDepth, DefenseGAN, Generator, ManifoldAttack, Purified
 from advlab.models import LogisticRegression
+from advlab.training import fit
 
 
 def rough(model: nn.Module, scale: float = 3.0) -> nn.Module:
@@ -44,8 +45,8 @@ def test_it_finds_as_near_an_image_as_looking_everywhere_does():
     with torch.no_grad():
         grid = generator(torch.linspace(-5, 5, 20_001)[:, None]).flatten(1)
     nearest = torch.cdist(x.flatten(1), grid).square().amin(1)
-    found = far(DefenseGAN(generator, restarts=20, steps=200, lr=0.05)(x), x)
-    assert (found <= 1.001 * nearest + 1e-4).all()
+    found = far(DefenseGAN(generator, restarts=20, steps=200)(x), x)
+    assert (found <= 1.002 * nearest).all()
     assert nearest.min() > 0.1, "none of them is an image of the generator"
 
 
@@ -95,9 +96,9 @@ def test_without_a_seed_it_is_random_and_the_global_state_repeats_it(generator, 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
 def test_it_searches_in_every_mode_and_leaves_no_trace(generator, x, mode):
     step = DefenseGAN(generator, restarts=2, steps=5)
-    before = x.clone()
+    before, expected = x.clone(), step.search(x)
     with mode():
-        torch.testing.assert_close(step(x), step.search(x))
+        assert torch.equal(step(x), expected)
     assert torch.equal(x, before)
     assert all(p.grad is None and p.requires_grad for p in generator.parameters())
 
@@ -143,23 +144,29 @@ def test_the_attack_on_the_manifold_gives_images_of_the_generator(generator, dev
     assert fooled.sum() >= 6
     back = far(projection(x_adv[moved]), x_adv[moved])
     assert back.max() < 1e-2, "a good projection leaves them as they are"
-    linear_step = far(x_adv[moved], x[moved])
-    assert (linear_step > 0).all()
 
 
 # The whole ---------------------------------------------------------------------------------------
 
 
-def test_a_defended_model_trains_both_of_its_parts(device):
-    x, y = torch.zeros(64, 1, 8, 8, device=device), (torch.arange(64, device=device) % 2)
-    x[y == 1] = 1
-    model = Purified(
-        DefenseGAN(Generator(latent=2, hidden=(8, 8), size=8)), LogisticRegression(2, size=8)
-    )
-    settings = {"generator": {"steps": 200, "lr": 1e-2}, "classifier": {"epochs": 10, "lr": 0.1}}
-    model.to(device).fit(x, y, **settings)
-    assert (model(x).argmax(1) == y).all()
-    assert far(model[0](x), x).mean() < 1, "each image has 64 pixels"
+def test_a_defended_model_trains_its_parts_as_each_would_be_alone(x):
+    def parts():
+        torch.manual_seed(0)
+        return Generator(latent=2, hidden=(8, 8), size=8).to(x.device), LogisticRegression(
+            2, size=8
+        )
+
+    y = torch.arange(len(x), device=x.device) % 2
+    generator, classifier = parts()
+    model = Purified(DefenseGAN(generator), classifier)
+    settings = {"generator": {"steps": 3, "lr": 1e-2}, "classifier": {"epochs": 2, "lr": 0.1}}
+    assert model.fit(x, y, seed=1, **settings) is model
+    generator, classifier = parts()
+    generator.fit(x, seed=1, **settings["generator"])
+    fit(classifier, (x, y), seed=1, progress=False, **settings["classifier"])
+    for part, alone in zip((model[0].generator, model[1]), (generator, classifier), strict=True):
+        for found, expected in zip(part.parameters(), alone.parameters(), strict=True):
+            assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize(

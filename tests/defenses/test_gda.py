@@ -49,10 +49,9 @@ def test_the_images_come_first_and_then_the_copies_each_with_its_label(small_mod
 
 def test_the_noise_is_gaussian_of_that_size_and_its_own_for_each_copy(device):
     x = torch.full((8, 1, 40, 40), 0.5, device=device)
+    y = torch.zeros(8, dtype=torch.int64, device=device)
     model = Watched(nn.Sequential(nn.Flatten(), nn.Linear(1600, 2)).to(device))
-    GaussianAugmentation(sigma=0.2, copies=2, clip=False)(
-        model, x, torch.zeros_like(x[:, 0, 0, 0]).long()
-    )
+    GaussianAugmentation(sigma=0.2, copies=2, clip=False)(model, x, y)
     noise = model.asked[0][8:] - 0.5
     assert noise.std().item() == pytest.approx(0.2, rel=0.02)
     assert noise.mean().item() == pytest.approx(0, abs=0.01)

@@ -243,7 +243,7 @@ def test_no_change_of_the_minimizer_lowers_the_objective_as_it_is_written():
     _, value = duality_gap(x[None, None], kept[None, None], **settings)
     least = objective(z, x, kept, 0.1)
     assert value.item() == pytest.approx(least, rel=1e-12)
-    for seed in range(40):
+    for seed in range(15):
         other = (z + 0.02 * (draw(5, 6, seed=seed + 2).double() - 0.5)).clamp(0, 1)
         assert objective(other, x, kept, 0.1) > least - 1e-6
     assert objective(x, x, kept, 0.1) > least + 0.1

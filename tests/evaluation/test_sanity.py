@@ -139,6 +139,13 @@ def test_a_linear_model_passes_all(linear, images):
     assert not report.failed
 
 
+def test_a_step_that_hides_nothing_passes_the_adaptive_check(linear, images):
+    """There is a step to substitute, and the substitute is the step itself."""
+    report = sanity(nn.Sequential(BPDA(lambda x: x), linear), images, **QUICK)
+    assert report["adaptive beats plain"].suspicious is False
+    assert report.passed, str(report)
+
+
 def test_accuracy_left_is_that_of_the_closed_form(linear, images):
     """On a linear model one step is the best of all perturbations inside the box and the ball."""
     x, y = images
@@ -177,7 +184,6 @@ def test_a_model_that_hardly_looks_at_the_image_trips_the_unbounded_attack(linea
 
 def test_only_few_odd_images_are_no_alarm(linear, images):
     """One image in sixty without a gradient is a stray; half of them are not."""
-    x, _ = images
 
     def blind(share):
         def forward(x):
