@@ -64,7 +64,7 @@ def states(model: nn.Module) -> list[torch.Tensor]:
 def test_a_network_is_trained_once_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     calls, real = [], CrossEntropy.__call__
     monkeypatch.setattr(CrossEntropy, "__call__", lambda *a: (calls.append(1), real(*a))[1])
-    how = {**TINY, "network": "CNN", "epochs": 2, "seed": 3}
+    how = {**TINY, "network": "MLP", "epochs": 2, "seed": 3}
     first = networks.trained(how, CPU)
     assert len(calls) == 2 * 4
     assert networks.trained(how, CPU) is first

@@ -34,13 +34,17 @@ class DefenseGAN(Purifier):
     state. With a seed all images start from the same R codes, always, so that an answer can be
     repeated and depends, but for rounding, on no other image of its batch.
 
+    ``mnist-defense-gan`` in the zoo has 91 of the first 100 test digits right, its CNN alone 97. At
+    ε = 0.3 in L∞, 27 stay right under 20 steps of PGD that attack the CNN alone, and 7 under 8
+    steps with ``backward="substitute"``. With 4,000 digits to learn from, this G is a weak one.
+
     :param generator: G.
     :param restarts: R, at least 1.
     :param steps: L, at least 1.
     :param lr: the step size, above 0.
     :param momentum: m, from 0 up to, but not including, 1.
     :param seed: of the starts; None draws them anew each time, a defense that is random.
-    :param backward: see :class:`advlab.defenses.purify.Purifier`.
+    :param backward: see :class:`advlab.defenses.Purifier`.
     :raises ValueError: a parameter out of its range; when called, images of another size than G's.
     """
 

@@ -1,12 +1,9 @@
-"""Two small generative models: what natural images look like, learned without labels.
-
-A defense asks them what an image would have been before somebody changed it.
-"""
+"""Two small generative models: what natural images look like, learned without labels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -87,24 +84,21 @@ class Generator(nn.Sequential):
                 nn.LeakyReLU(0.2),
                 nn.Linear(256, 1),
             ).to(where)
-        optimizers = [
-            torch.optim.Adam(network.parameters(), lr, betas=(0.5, 0.99))
-            for network in (critic, self)
-        ]
+        adam = [torch.optim.Adam(m.parameters(), lr, betas=(0.5, 0.99)) for m in (critic, self)]
 
         def codes() -> Tensor:
             return torch.randn(batch_size, self.latent, generator=random).to(where)
 
         for step in range(steps):
-            for optimizer in optimizers:
+            for optimizer in adam:
                 optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - step / steps))
             real = x[torch.randint(len(x), (batch_size,), generator=random).to(where)]
             real.requires_grad_()
             on_real, on_fake = critic(real), critic(self(codes()).detach())
             (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
             loss = F.softplus(on_fake).mean() + F.softplus(-on_real).mean()
-            _descend(optimizers[0], loss + penalty / 2 * slope.flatten(1).pow(2).sum(1).mean())
-            _descend(optimizers[1], F.softplus(-critic(self(codes()))).mean())
+            _descend(adam[0], loss + penalty / 2 * slope.flatten(1).pow(2).sum(1).mean())
+            _descend(adam[1], F.softplus(-critic(self(codes()))).mean())
         return self
 
 
@@ -274,16 +268,12 @@ class _Row:
         self.rows = [blank.clone() for _ in range(self.reach + 1)]
 
     def begin(self) -> None:
-        """Begin the next row."""
         self.rows = [*self.rows[1:], torch.zeros_like(self.rows[0])]
         self.given = self.bias.expand(self.size, -1, self.rows[0].shape[2])
         if self.reach:
-            self.given = self.given + self.above @ torch.cat(list(self._windows()), dim=1)
-
-    def _windows(self) -> Iterator[Tensor]:
-        for row in self.rows[:-1]:
-            for column in range(2 * self.reach + 1):
-                yield row[column : column + self.size]
+            columns = [slice(j, j + self.size) for j in range(2 * self.reach + 1)]
+            windows = [row[part] for row in self.rows[:-1] for part in columns]
+            self.given = self.given + self.above @ torch.cat(windows, dim=1)
 
     def answer(self, j: int) -> Tensor:
         """What the convolution gives at column j, (out, N)."""
@@ -291,7 +281,6 @@ class _Row:
         return torch.addmm(self.given[j], self.beside, seen)
 
     def put(self, j: int, value: Tensor) -> None:
-        """What comes in at column j, (in, N)."""
         self.rows[-1][j + self.reach] = value
 
 

@@ -14,8 +14,8 @@ class JPEGCompression(Preprocessing):
 
     Rounding the frequencies of each block removes small perturbations, and has the gradient 0. What
     stands for the step is the same code with each rounding passed straight through, which keeps
-    what JPEG does besides rounding: colors at half the resolution. Guo et al. (2018), section 3.2,
-    with quality 75; its break by BPDA is Athalye et al. (2018), section 5.2.
+    what JPEG does besides rounding: colors at half the resolution. Guo et al. (2018), with
+    quality 75; its break by BPDA is in Athalye et al. (2018), section 5.
 
     :param quality: 1 to 100 as libjpeg counts; a pair (low, high) draws it for each image from
         torch's global state.

@@ -21,14 +21,20 @@ class PixelDefend(Purifier):
     No pixel becomes less likely, given those before it, than it would be left as it was. Of the
     image as a whole that is not so: a greedy choice may make later pixels unlikely.
 
-    Where we differ: p knows the :class:`~advlab.defenses.generators.PixelCNN`'s 16 levels of gray.
+    Where we differ: p knows the :class:`~advlab.defenses.PixelCNN`'s 16 levels of gray.
     Of the levels that the budget touches, the most likely is chosen, and of the values that count
     as this level, the one in the budget nearest to its middle. The paper chooses the budget of its
-    attacker, or a little more, and so should you; on MNIST ε is larger than in the paper's tests.
+    attacker, or a little more, and so should you.
+
+    ``mnist-pixel-defend`` in the zoo has 97 of the first 100 test digits right, as its CNN alone.
+    At ε = 0.3 in L∞, 74 stay right under 20 steps of PGD that attack the CNN alone, and 61 under 20
+    steps with ``backward="substitute"``. White on black, most pixels of a digit are 0 or 1, and
+    0.3 does not reach the other side of the middle; at ε = 0.4 the adaptive attack leaves none of
+    the first 30 right, in 15 steps.
 
     :param generator: a PixelCNN of images of that kind.
     :param eps_defend: ε_defend, from 0, which changes nothing, to 1.
-    :param backward: see :class:`advlab.defenses.purify.Purifier`.
+    :param backward: see :class:`advlab.defenses.Purifier`.
     :raises ValueError: an ``eps_defend`` out of its range; when called, images of another size
         than the PixelCNN's.
     """

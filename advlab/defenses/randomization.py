@@ -12,14 +12,14 @@ from ..transforms.sensor import resize_matrix
 
 class RandomResizePad(Preprocessing):
     """Each image resized to r × r, r uniform from low … high − 1, at a random place of a black
-    high × high frame. (N, C, H, W) to (N, C, high, high). Xie et al. (2018), section 3.3.
+    high × high frame. (N, C, H, W) to (N, C, high, high). Xie et al. (2018).
 
     Every image has its own size and place, drawn from torch's global state, in training and at test
     time. An attack sees one draw and is judged by another. The network is not retrained.
 
     The step is differentiable, so that ``backward="substitute"`` is its own gradient; what an
     adaptive attack adds is the mean over draws, ``EOT(attack=PGD(...), samples=10)``: Athalye et
-    al. (2018), section 5.3.1.
+    al. (2018), section 4.2.
 
     Where we differ: the paper enlarges its images, from 299 to a frame of 331, since its networks
     end in global pooling and take any size. A network of one size, such as

@@ -13,9 +13,9 @@ class Thermometer(Preprocessing):
     """τ(x)ₖ = 1 where x ≥ k / l, else 0, for k = 1 … l. (N, C, H, W) to (N, C·l, H, W).
 
     Like the mercury of a thermometer, the ones reach up to the pixel's value: with ten levels 0.66
-    is 1111110000. Buckman et al. (2018), section 4.2; written as in Athalye et al. (2018), section
-    5.1.1. The network that follows takes C·l channels, level k of channel c being number
-    c·l + k − 1, and is trained behind the step: ``CNN(channels=levels)`` for gray images.
+    is 1111110000. Buckman et al. (2018); written as in Athalye et al. (2018), section 5. The
+    network that follows takes C·l channels, level k of channel c being number c·l + k − 1, and is
+    trained behind the step: ``CNN(channels=levels)`` for gray images.
 
     The gradient is 0 almost everywhere. What stands for it is a ramp of slope 1 around each
     threshold, min(max(x − k/l + ½, 0), 1): raising a pixel raises every level that ½ can reach.

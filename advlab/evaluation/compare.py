@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What :func:`compare` found: print it, ``plot()`` it, or take the ``rows``.
+    """What :func:`advlab.evaluation.compare` found: print it, ``plot()`` it, or take the ``rows``.
 
     :param rows: a row a model, in the order given.
     :param attacks: the columns.

@@ -20,7 +20,7 @@ VERDICTS = {True: "SUSPICIOUS", False: "passed", None: "–"}
 
 @dataclass(frozen=True)
 class Sanity:
-    """What :func:`sanity` found: print it.
+    """What :func:`advlab.evaluation.sanity` found: print it.
 
     :param checks: in the order in which they were made.
     :param accuracy: of the model on the natural images, 0 to 1.
@@ -113,12 +113,12 @@ def sanity(
     adaptive beats plain          PGD that knows of the defense fools more than PGD
     ============================  ================================================================
 
-    Attacks are compared image by image by the exact sign test
-    (:func:`advlab.evaluation.chance.sign_test`), at a significance of 1%: by chance alone, a sound
-    model would trip one such check in a hundred. Fractions are held against a stray 1% (for the
-    unbounded attack, 2%) by the binomial tail, at the same level. Hence few images hardly give
-    false alarms, and see little: with fewer than 7 images that tell two attacks apart no check
-    trips. Use 100 or more.
+    Attacks are compared image by image by the exact sign test (McNemar's: an image that one of two
+    attacks fools and the other does not is as likely to fall to either), at a significance of 1%:
+    where two attacks are equally strong, chance trips one such check in a hundred. Fractions are
+    held against a stray 1% (for the unbounded attack, 2%) by the binomial tail, at the same level.
+    Hence few images hardly give false alarms, and see little: with fewer than 7 images that tell
+    two attacks apart no such check trips. Use 100 images or more.
 
     A model that passes is not shown to be robust; one that is suspicious is not shown to be weak.
     A random defense is suspicious by design, until an attack averages over its draws.

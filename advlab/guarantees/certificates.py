@@ -74,7 +74,7 @@ def margin_bounds(
     The last two bound every hidden layer by walking back through all layers before it, which costs
     one backward pass for each neuron that may be on or off. They are at least as tight as ``"ibp"``
     by construction, since each takes the better of its own bound and that of the intervals.
-    Neither is always tighter than the other, and neither reaches the linear program's optimum.
+    Neither is always tighter than the other, and neither is above the linear program's optimum.
 
     We differ from the papers in the box [0, 1] that cuts the ball, in pooling by maxima (below, the
     input of the largest lower bound; above, the largest upper bound) and in that better-of-both.

@@ -17,9 +17,11 @@ Raghunathan, Steinhardt & Liang (2018), sections 3 and 4.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -78,8 +80,8 @@ def pair_matrix(model: nn.Module, i: int, j: int) -> Tensor:
         M = [0 pᵀ 0; p 0 A; 0 Aᵀ 0],
 
     and for ‖δ‖∞ ≤ ε the logit i gains on the logit j at most (ε/4) max yᵀMy over y in [−1, 1]^D:
-    y = (1, s, u), with s = δ/ε, and (1 + u)/2 the slopes of the ReLUs between x and x + δ, which lie
-    in [0, 1] whatever x is.
+    y = (1, s, u), with s = δ/ε, and (1 + u)/2 the slopes of the ReLUs between x and x + δ: they
+    lie in [0, 1] whatever x is.
 
     :param i: the class that gains.
     :param j: the class that loses.
@@ -120,7 +122,8 @@ def feasible_prices(M: Tensor, c: Tensor) -> Tensor:
     """c scaled so that it just holds: γc with diag(γc) ⪰ M.
 
     Then λ⁺ in :func:`advlab.guarantees.dual_value` is 0. A solver stops when λ⁺ is small, and D λ⁺
-    need not be: this takes away what is left. Entries of c below a millionth of the largest are raised to that.
+    need not be: this takes away what is left. Entries of c below a
+    millionth of the largest are raised to that.
 
     :param M: (D, D), symmetric.
     :param c: (D,), any numbers.
@@ -144,6 +147,7 @@ def semidefinite_program(
     :param M: (D, D), symmetric.
     :param tolerance: SCS's tolerance.
     :param max_steps: of SCS; where they do not suffice, the bound is looser, and still a bound.
+        Where SCS has nothing yet, the value is NaN, and c are the row sums of \|M\|, which hold.
     :raises MissingSolver: with the command that installs cvxpy and SCS.
     """
     try:
@@ -160,4 +164,6 @@ def semidefinite_program(
     with warnings.catch_warnings():  # that it may be inaccurate: the dual value does not mind
         warnings.filterwarnings("ignore", "Solution may be inaccurate")
         program.solve(solver=cp.SCS, eps_abs=tolerance, eps_rel=tolerance, max_iters=max_steps)
+    if diagonal.dual_value is None or not np.isfinite(diagonal.dual_value).all():
+        return math.nan, M.abs().sum(1)  # stopped with nothing: Gershgorin's c holds
     return program.value * scale, torch.as_tensor(diagonal.dual_value).to(M) * scale

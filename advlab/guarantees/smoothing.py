@@ -172,8 +172,8 @@ class Smoothed:
         """The class of g for each image and a radius around it: algorithm 2 (CERTIFY).
 
         The most frequent class of ``n0`` draws is A. Of ``n`` new draws it comes k times, and
-        p = ``lower_bound(k, n, α)`` is at most P(f(x + σn) = A) with probability at least 1 − α. The
-        radius is σΦ⁻¹(p) where p > ½, else the answer is −1. It is never above
+        p = ``lower_bound(k, n, α)`` is at most P(f(x + σn) = A) with probability at least 1 − α.
+        The radius is σΦ⁻¹(p) where p > ½, else the answer is −1. It is never above
         σΦ⁻¹(α^(1/n)), whatever the network: at n = 1,000 and α = 0.001 that is 2.46σ, at 10,000
         3.20σ.
 

@@ -16,7 +16,7 @@ from .networks import DEFENSES, TRAINING, trained
 
 SETTINGS = {
     **TRAINING,
-    "images": 1000,
+    "images": 500,
     "source": {"network": "ResNet"},
     "defenses": DEFENSES,
     # The slides give no ε. FGSM's is shown for three.

@@ -22,6 +22,7 @@ from .base import Cell, Table, markdown
 
 PLAIN = "mnist-cnn"
 CLEAN = "clean"
+SLOW = {"images": 50, "steps": 20, "attacks": ["FGSM", "R+FGSM", "PGD", ADAPTIVE]}
 SETTINGS = {
     "data": "mnist5k",
     "eps": 0.3,
@@ -31,14 +32,14 @@ SETTINGS = {
     "images": 200,
     # Of the slow attacks, on fewer images, or smaller than their defaults.
     "fewer": {"JSMA": 100, "C&W": 100, "AutoAttack": 100},
-    "C&W": {"steps": 50, "searches": 4, "lr": 0.05},
+    "C&W": {"steps": 100, "searches": 5, "lr": 0.05, "c": 0.3},
     "AutoAttack": {"steps": 20, "queries": 500},
     # An answer of these takes a search of its own: they see few images and few attacks.
     "slow": {
-        "networks": ["mnist-defense-gan", "mnist-pixel-defend"],
-        "images": 10,
-        "steps": 10,
-        "attacks": ["FGSM", "PGD", ADAPTIVE],
+        "mnist-cnn, total variation": SLOW,
+        "mnist-tv": SLOW,
+        "mnist-defense-gan": SLOW,
+        "mnist-pixel-defend": SLOW,
     },
     "samples": 10,
     "seed": 0,
@@ -89,7 +90,7 @@ def attack_named(settings: Mapping, name: str, model: nn.Module, x: Tensor, step
 
 def cell(settings: Mapping, name: str, column: str, device: torch.device) -> dict:
     """One network under one attack: which of the first images it has right afterwards."""
-    slow = settings["slow"] if name in settings["slow"]["networks"] else None
+    slow = settings["slow"].get(name)
     count = slow["images"] if slow else settings["fewer"].get(column, settings["images"])
     x, y = (t[:count] for t in load(settings["data"], device=device).test)
     model = network(name, device)
@@ -113,7 +114,7 @@ def cell(settings: Mapping, name: str, column: str, device: torch.device) -> dic
 def clean(settings: Mapping, name: str, device: torch.device) -> dict:
     """Accuracy on all test images, and the costs against the undefended network."""
     data = load(settings["data"], device=device)
-    slow = name in settings["slow"]["networks"]
+    slow = name in settings["slow"]
     x, y = data.test
     x, y = (x[:100], y[:100]) if slow else (x, y)
     model, plain = network(name, device), network(PLAIN, device)
@@ -137,8 +138,8 @@ def cells(settings: Mapping, device: torch.device) -> dict[str, Cell]:
     made: dict[str, Cell] = {}
     for name in networks():
         made[f"{name}: {CLEAN}"] = partial(clean, settings, name, device)
-        slow = name in settings["slow"]["networks"]
-        for column in settings["slow"]["attacks"] if slow else COLUMNS:
+        slow = settings["slow"].get(name)
+        for column in slow["attacks"] if slow else COLUMNS:
             made[f"{name}: {column}"] = partial(cell, settings, name, column, device)
     return made
 

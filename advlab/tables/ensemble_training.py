@@ -21,7 +21,7 @@ from .networks import TRAINING, trained
 MIX = {"eps": 0.3, "alpha": 0.5, "label": "predicted"}
 SETTINGS = {
     **TRAINING,
-    "images": 2000,
+    "images": 1000,
     "held out": {"network": "ResNet", "seed": 0},
     "defended": {
         "plain": {"network": "CNN"},

@@ -17,7 +17,7 @@ from .networks import DEFENSES, TRAINING
 
 SETTINGS = {
     **TRAINING,
-    "images": 200,
+    "images": 100,
     "defenses": DEFENSES,
     "C&W": {"steps": 100, "searches": 6},
     "eps": [0.05, 0.1, 0.2, 0.3],

@@ -15,7 +15,7 @@ from ..data import load
 from ..data.files import cache_folder
 from ..training import CrossEntropy, Objective, fit
 
-TRAINING = {"data": "mnist", "epochs": 4, "lr": 2e-3, "batch_size": 128}
+TRAINING = {"data": "mnist", "epochs": 3, "lr": 2e-3, "batch_size": 128}
 # The defenses of Nicolae & Rawat's slides, by their names there. All but one are trained on images
 # in [0, 1] alone; the attacker of a white box knows of the one bit.
 DEFENSES = {

@@ -43,14 +43,14 @@ def blind(attack, model, x, y):
 def test_one_bit(digits):
     model = load_model("mnist-bits", "cpu")
     x, y = known(model, digits)
-    attack = PGD(eps=3, norm="L2", steps=20)
+    attack = PGD(eps=3.5, norm="L2", steps=20)
     assert blind(attack, model, x, y) <= 0.05
     through = {
         backward: fooled(model, attack.changed(backward=backward)(model, x, y), y)
         for backward in ("identity", "substitute")
     }
     assert through["substitute"] >= 0.9
-    assert through["identity"] <= 0.7, "the stand-in counts"
+    assert through["identity"] <= through["substitute"] - 0.15, "the stand-in counts"
 
 
 def test_one_bit_in_the_largest_change_of_a_pixel(digits):

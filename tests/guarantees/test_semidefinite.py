@@ -157,10 +157,11 @@ def test_the_solver_and_taking_turns_find_the_same_number():
         assert held >= by_turns * (1 - 1e-4), "the dual is never below the optimum"
 
 
-def test_a_solver_that_is_stopped_early_still_gives_a_bound():
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_a_solver_that_is_stopped_early_still_gives_a_bound(steps):
     model = network(1, hidden=6)
     M = pair_matrix(model, 0, 1)
-    _, c = semidefinite_program(M, max_steps=10)
+    _, c = semidefinite_program(M, max_steps=steps)
     assert dual_value(M, feasible_prices(M, c)) >= 4 * largest_product(model, 0, 1)
 
 
@@ -272,12 +273,12 @@ def test_strength_0_is_the_plain_loss_and_more_is_a_smaller_bound():
     for strength in (0.0, 0.02):
         torch.manual_seed(0)
         model = TwoLayer(10)
-        objective = SemidefiniteTraining(strength=strength)
+        objective = SemidefiniteTraining(strength=strength, power=3)
         if strength == 0:
             plain = nn.functional.cross_entropy(model(data[0]), data[1])
             torch.testing.assert_close(objective(model, *data), plain)
         fit(model, data, objective=objective, epochs=5, batch_size=32, lr=1e-2, progress=False)
-        bounds.append(semidefinite_bound(model, steps=20).max())
+        bounds.append(semidefinite_bound(model, steps=10).max())
         assert accuracy(model, *data) > 0.5, "chance is 0.1"
     assert bounds[1] < 0.7 * bounds[0]
 
