@@ -226,7 +226,7 @@ def test_release_overwrites_a_students_work_only_with_force(chapters, tmp_path, 
     ("argv", "message"),
     [
         (["zoo", "train", "nope"], "model: found 'nope', expected one of mnist-cnn, "),
-        (["zoo", "verify", "nope"], "model: found 'nope', expected one of mnist-cnn, "),
+        (["zoo", "verify", "nope"], "model: found 'nope', expected one of mnist-bits, "),
         (["zoo", "train", "mnist-mlp", "--device", "abacus"], "device: 'abacus' is not the name"),
         (["release", "nowhere", "--to", "there"], "nowhere: expected a notebook, or a folder"),
         (["execute", "nowhere"], "nowhere: expected a notebook, or a folder with notebooks"),

@@ -65,7 +65,7 @@ def _against(name, found: dict[str, Tensor], says: str) -> Check:
 
 
 def zero_gradient(suspect: Suspect) -> Check:
-    """Uesato et al. (2018), section 4: no gradient, no gradient attack."""
+    """Athalye et al. (2018), section 3: shattered gradients, of no use to who follows them."""
     zero = suspect.loss.zero & suspect.margin.zero
     broken = suspect.loss.broken | suspect.margin.broken
     alarm, threshold = _often(zero | broken, STRAY)
@@ -83,7 +83,7 @@ def zero_gradient(suspect: Suspect) -> Check:
 
 
 def saturated_loss(suspect: Suspect) -> Check:
-    """Carlini & Wagner (2017), section on defensive distillation: the softmax rounds to 0 and 1."""
+    """Carlini & Wagner (2017), on defensive distillation: the softmax rounds to 0 and 1."""
     saturated = suspect.loss.zero & ~suspect.margin.zero & ~suspect.margin.broken
     alarm, threshold = _often(saturated, STRAY)
     return Check(
@@ -100,7 +100,7 @@ def saturated_loss(suspect: Suspect) -> Check:
 
 
 def random_gradient(suspect: Suspect) -> Check:
-    """Athalye et al. (2018), section 2.2: stochastic gradients."""
+    """Athalye et al. (2018), section 3: stochastic gradients."""
     moving = suspect.loss.moving | suspect.margin.moving
     alarm, threshold = _often(moving, STRAY)
     return Check(
@@ -161,7 +161,7 @@ def random_search(suspect: Suspect) -> Check:
 
 
 def more_steps(suspect: Suspect) -> Check:
-    """Carlini et al. (2019), section 4: an attack is run until it has converged."""
+    """Carlini et al. (2019): an attack is run until it has converged."""
     steps = suspect.steps
     counts = sorted({max(1, steps // 4), steps, max(steps + 1, 5 * steps // 2)})
     found = {f"PGD-{count}": suspect.fooled(suspect.pgd(steps=count)) for count in counts}
@@ -197,7 +197,7 @@ def unbounded(suspect: Suspect) -> Check:
 
 
 def accuracy_over_eps(suspect: Suspect) -> Check:
-    """Carlini et al. (2019), section 4: accuracy falls with ε, to zero in the end."""
+    """Carlini et al. (2019): accuracy falls with ε, to zero in the end."""
     budgets = sorted({suspect.eps / 2, suspect.eps, 2 * suspect.eps, suspect.limit})
     budgets = [eps for eps in budgets if eps <= suspect.limit]
     found = [suspect.fooled(_from_the_image(suspect, eps)) for eps in budgets]

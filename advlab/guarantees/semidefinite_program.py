@@ -147,7 +147,7 @@ def semidefinite_program(
     :param M: (D, D), symmetric.
     :param tolerance: SCS's tolerance.
     :param max_steps: of SCS; where they do not suffice, the bound is looser, and still a bound.
-        Where SCS has nothing yet, the value is NaN, and c are the row sums of \|M\|, which hold.
+        Where SCS has nothing yet, the value is NaN, and c_i = Σ_j abs(M_ij), which holds.
     :raises MissingSolver: with the command that installs cvxpy and SCS.
     """
     try:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..attacks import CWL2, FGSM, JSMA, PGD, RFGSM, Attack, AutoAttack, DeepFool, GradientWarning
 from ..attacks.autoattack import RandomnessWarning
-from ..data import load
+from ..data import Dataset, load
 from ..defenses import JPEGCompression, RandomResizePad, TotalVariation
 from ..defenses.recipes import RECIPES
 from ..evaluation import adaptive_attack, evaluate, prediction_costs, training_costs
@@ -69,6 +69,12 @@ def network(name: str, device: torch.device) -> nn.Module:
     return nn.Sequential(IN_FRONT[step](), model).eval() if step else model
 
 
+@cache
+def digits(name: str, device: torch.device) -> Dataset:
+    """The data, loaded once."""
+    return load(name, device=device)
+
+
 def attack_named(settings: Mapping, name: str, model: nn.Module, x: Tensor, steps: int) -> Attack:
     """The attack of a column, for that model."""
     eps, seed = settings["eps"], settings["seed"]
@@ -92,7 +98,7 @@ def cell(settings: Mapping, name: str, column: str, device: torch.device) -> dic
     """One network under one attack: which of the first images it has right afterwards."""
     slow = settings["slow"].get(name)
     count = slow["images"] if slow else settings["fewer"].get(column, settings["images"])
-    x, y = (t[:count] for t in load(settings["data"], device=device).test)
+    x, y = (t[:count] for t in digits(settings["data"], device).test)
     model = network(name, device)
     steps = slow["steps"] if slow else settings["steps"]
     with seeded(device, settings["seed"]), warnings.catch_warnings():
@@ -113,7 +119,7 @@ def cell(settings: Mapping, name: str, column: str, device: torch.device) -> dic
 
 def clean(settings: Mapping, name: str, device: torch.device) -> dict:
     """Accuracy on all test images, and the costs against the undefended network."""
-    data = load(settings["data"], device=device)
+    data = digits(settings["data"], device)
     slow = name in settings["slow"]
     x, y = data.test
     x, y = (x[:100], y[:100]) if slow else (x, y)

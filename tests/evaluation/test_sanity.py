@@ -248,8 +248,8 @@ def test_l2_has_the_same_checks(linear, images):
 
 @pytest.mark.parametrize("name", ["mnist-cnn", "mnist-pgd"])
 def test_the_zoos_networks_pass(name, device):
-    x, y = (t[:60] for t in data.load("mnist5k", device=device).test)
-    report = sanity(load_model(name, device), (x, y), eps=0.3, steps=20, queries=50)
+    x, y = (t[:40] for t in data.load("mnist5k", device=device).test)
+    report = sanity(load_model(name, device), (x, y), eps=0.3, steps=10, queries=30)
     assert report.passed, str(report)
 
 
