@@ -101,8 +101,8 @@ RECIPES = {
 
 
 def recipes() -> dict[str, Recipe]:
-    """All recipes by name: the plain networks here, and those of :mod:`advlab.defenses.recipes`."""
-    from ..defenses.recipes import RECIPES as DEFENDED  # defenses stand above models
+    """All recipes by name: the plain networks here, and those of :mod:`advlab.recipes`."""
+    from ..recipes import RECIPES as DEFENDED  # made of what stands above models
 
     return RECIPES | DEFENDED
 

@@ -13,11 +13,11 @@ from ..attacks import CWL2, FGSM, JSMA, PGD, RFGSM, Attack, AutoAttack, DeepFool
 from ..attacks.autoattack import RandomnessWarning
 from ..data import Dataset, load
 from ..defenses import JPEGCompression, RandomResizePad, TotalVariation
-from ..defenses.recipes import RECIPES
 from ..evaluation import adaptive_attack, evaluate, prediction_costs, training_costs
 from ..evaluation.chance import seeded
 from ..evaluation.compare import ADAPTIVE, at_limit, standing
 from ..models import accuracy, load_model, zoo
+from ..recipes import RECIPES
 from .base import Cell, Table, markdown
 
 PLAIN = "mnist-cnn"

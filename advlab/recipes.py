@@ -6,26 +6,39 @@ from collections.abc import Callable
 
 from torch import nn
 
-from ..guarantees.training import ConvexTraining, IBPTraining
-from ..models.cnn import CNN
-from ..models.zoo import Recipe, load_model
-from ..training import Objective
-from .adversarial import FastTraining, FGSMMix, KurakinMix, PGDTraining
-from .bounded_relu import bounded
-from .defense_gan import DefenseGAN
-from .distillation import HardLabels, SoftLabels
-from .ensemble_training import EnsembleTraining
-from .gda import GaussianAugmentation
-from .generators import Generator, PixelCNN
-from .label_smoothing import LabelSmoothing
-from .pixel_defend import PixelDefend
-from .purify import Purified
-from .squeezing import BitDepth
-from .stability import StabilityTraining
-from .thermometer import Thermometer
-from .total_variation import TotalVariation
-from .trades import TRADES
-from .vat import VAT
+from .defenses import (
+    TRADES,
+    VAT,
+    BitDepth,
+    DefenseGAN,
+    EnsembleTraining,
+    FastTraining,
+    FGSMMix,
+    GaussianAugmentation,
+    Generator,
+    HardLabels,
+    KurakinMix,
+    LabelSmoothing,
+    PGDTraining,
+    PixelCNN,
+    PixelDefend,
+    Purified,
+    SoftLabels,
+    StabilityTraining,
+    Thermometer,
+    TotalVariation,
+    bounded,
+)
+from .guarantees import (
+    ConvexTraining,
+    GaussianNoise,
+    IBPTraining,
+    SemidefiniteTraining,
+    TwoLayer,
+)
+from .models.cnn import CNN
+from .models.zoo import Recipe, load_model
+from .training import Objective
 
 
 def _plain() -> dict:
@@ -118,21 +131,15 @@ def quick_cnn() -> nn.Module:
 
 
 def _noisy() -> dict:
-    from ..guarantees import GaussianNoise  # guarantees build on the defenses
-
     return {"augment": GaussianNoise(sigma=0.5), "epochs": 20, "lr": 3e-3}
 
 
 def two_layer_network() -> nn.Module:
     """One hidden layer of 100, and the prices of its certificate."""
-    from ..guarantees import TwoLayer
-
     return TwoLayer(100)
 
 
 def _semidefinite() -> dict:
-    from ..guarantees import SemidefiniteTraining
-
     return {"objective": SemidefiniteTraining(strength=0.03), "epochs": 20, "lr": 1e-2}
 
 
