@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,7 @@ from ..backend import generator
 from ..checks import check_number, check_whole
 from ..goals import TARGETED, UNTARGETED, logits_but
 from ..models.contract import check_device, check_images, check_labels, forward_of, frozen
+from ..models.preprocessing import check_backward, differentiated
 from ..transforms import SharedDraws, Transformation
 from .attacked import AttackedModel
 from .base import GradientWarning, LearningInterrupted
@@ -59,6 +60,7 @@ class AdversarialPatch:
     :param samples: places an image, in each step.
     :param camera: what lies between the patched image and the model; by default nothing.
     :param seed: of the order of the images, the places and the camera.
+    :param backward: of steps in front of the network, see :class:`advlab.attacks.Attack`.
     :raises ValueError: a hyper-parameter out of its range.
     """
 
@@ -74,8 +76,11 @@ class AdversarialPatch:
     samples: int = 1
     camera: Transformation | None = None
     seed: int = 0
+    backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
+        if self.backward is not None:
+            check_backward(self.backward)
         if self.target is not None:
             check_whole(self, "target", 0)
         object.__setattr__(self, "area", as_range(self.area, least=1e-9))
@@ -146,7 +151,7 @@ class AdversarialPatch:
             raise ValueError(
                 f"start: expected a patch of {x.shape[1]} channels, found {len(first)}"
             )
-        with torch.inference_mode(False), frozen(model):
+        with torch.inference_mode(False), frozen(model), differentiated(model, self.backward):
             # Clones: what was made in inference mode cannot take part in a gradient.
             pixels, slopes = self._learn(
                 model, x.clone(), y.clone(), where, first.clone(), mask.clone(), progress

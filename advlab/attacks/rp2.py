@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..goals import TARGETED
 from ..models.contract import check_device, check_images, check_labels, forward_of, frozen
+from ..models.preprocessing import check_backward, differentiated
 from ..transforms.base import Transformation
 from .attacked import AttackedModel
 from .base import GradientWarning, LearningInterrupted, check_number, check_whole, set_norm
@@ -62,6 +64,7 @@ class RP2:
     :param lr: Adam's learning rate, ≥ 0, in pixel values.
     :param samples: photographs a step, at least 1.
     :param seed: of the poses.
+    :param backward: of steps in front of the network, see :class:`advlab.attacks.Attack`.
     :raises ValueError: a hyper-parameter out of its range.
     """
 
@@ -78,8 +81,11 @@ class RP2:
     lr: float = 0.1
     samples: int = 16
     seed: int = 0
+    backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
+        if self.backward is not None:
+            check_backward(self.backward)
         check_whole(self, "target", least=0)
         for name in ("lam", "nps", "lr"):
             check_number(self, name)
@@ -116,7 +122,7 @@ class RP2:
                 raise ValueError(f"target: expected another class than the true one, {int(y)}")
         mask = self._mask(x)
         palette = palette_for(x, self.palette) if self.nps or self.printed else None
-        with torch.inference_mode(False), frozen(model):
+        with torch.inference_mode(False), frozen(model), differentiated(model, self.backward):
             # Clones: what was made in inference mode cannot take part in a gradient.
             x, mask = x.detach().clone(), mask.clone()
             palette = palette if palette is None else palette.clone()

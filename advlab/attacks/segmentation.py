@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 from .. import threat
 from ..backend import generator, in_batches
 from ..models.contract import check_device, check_images, forward_of, frozen
+from ..models.preprocessing import check_backward, differentiated
 from ..models.segmentation import check_map_logits, check_maps, predict_maps
 
 TARGETS = ("static", "hide")
@@ -55,6 +57,7 @@ class SegmentationUAP:
     :param batch_size: images a step, drawn anew without replacement; by default all of them, as in
         the paper.
     :param seed: of that draw.
+    :param backward: of steps in front of the network, see :class:`advlab.attacks.Attack`.
     :raises ValueError: a hyper-parameter out of its range.
     """
 
@@ -68,8 +71,11 @@ class SegmentationUAP:
     tile: tuple[int, int] | None = None
     batch_size: int | None = None
     seed: int = 0
+    backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
+        if self.backward is not None:
+            check_backward(self.backward)
         for name, high in (("eps", 1e30), ("alpha", 1e30), ("omega", 1), ("tau", 1)):
             value = getattr(self, name)
             if name == "alpha" and value is None:
@@ -115,7 +121,7 @@ class SegmentationUAP:
         check_device(model, x)
         if not len(x):
             raise ValueError("x: expected at least one image to learn from, found none")
-        with torch.inference_mode(False), frozen(model):
+        with torch.inference_mode(False), frozen(model), differentiated(model, self.backward):
             x = x.detach().clone()
             forward = forward_of(model)
             with torch.no_grad():

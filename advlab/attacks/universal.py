@@ -15,6 +15,7 @@ from .. import threat
 from ..backend import generator, in_batches
 from ..goals import UNTARGETED
 from ..models.contract import check_device, check_images, forward_of, frozen, predict
+from ..models.preprocessing import check_backward, differentiated
 from .attacked import AttackedModel
 from .base import GradientWarning, LearningInterrupted, check_number, check_whole, set_norm
 from .deepfool import DeepFool
@@ -68,6 +69,7 @@ class UAP:
         that suits the device, so that a large batch needs no more memory than a few copies of its
         images.
     :param seed: of the order of the images.
+    :param backward: of steps in front of the network, see :class:`advlab.attacks.Attack`.
     :raises ValueError: a hyper-parameter out of its range.
     """
 
@@ -80,8 +82,11 @@ class UAP:
     beta: float = 9.0
     batch_size: int = 64
     seed: int = 0
+    backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
+        if self.backward is not None:
+            check_backward(self.backward)
         check_number(self, "eps")
         set_norm(self, "Linf", "L2")
         if self.method not in ("deepfool", "sgd"):
@@ -117,7 +122,7 @@ class UAP:
             )
         if start is not None and not start.isfinite().all():
             raise ValueError("start: expected finite values, found NaN or infinity")
-        with torch.inference_mode(False), frozen(model):
+        with torch.inference_mode(False), frozen(model), differentiated(model, self.backward):
             x = x.detach().clone()
             v = torch.zeros_like(x[:1]) if start is None else start.detach().to(x)
             v = self._learn(model, x, threat.project(v, self.eps, self.norm), progress)

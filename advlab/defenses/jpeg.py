@@ -25,6 +25,8 @@ class JPEGCompression(Preprocessing):
         neither 1 nor 3 channels.
     """
 
+    exact = True
+
     def __init__(
         self,
         quality: float | tuple[float, float] = 75,

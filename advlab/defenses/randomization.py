@@ -24,7 +24,8 @@ class RandomResizePad(Preprocessing):
     Where we differ: the paper enlarges its images, from 299 to a frame of 331, since its networks
     end in global pooling and take any size. A network of one size, such as
     :class:`advlab.models.CNN`, takes ``high`` equal to that size, and the images shrink a little.
-    Resizing is linear interpolation, and smooths where it shrinks.
+    Resizing is linear interpolation, and smooths where it shrinks; an image that is not square is
+    made so.
 
     :param low: the smallest size, at least 1.
     :param high: the frame, above ``low``. Sizes up to ``high`` − 1 occur.
@@ -32,16 +33,13 @@ class RandomResizePad(Preprocessing):
     :raises ValueError: sizes out of these ranges.
     """
 
+    exact = True
+
     def __init__(self, low: int, high: int, backward="own"):
         super().__init__(backward)
         self.low, self.high = low, high
         check_whole(self, "low")
         check_whole(self, "high", low + 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.backward == "substitute":  # another draw would be no stand-in for this one
-            return self.process(x)
-        return super().forward(x)
 
     def process(self, x: Tensor) -> Tensor:
         size = torch.randint(self.low, self.high, (len(x),), device=x.device)
@@ -51,6 +49,9 @@ class RandomResizePad(Preprocessing):
             self._placed(x.shape[dim], size, start, x) for dim, start in ((2, top), (3, left))
         )
         return down[:, None] @ x @ across[:, None].mT
+
+    def substitute(self, x: Tensor) -> Tensor:
+        return self.process(x)
 
     def _placed(self, source: int, size: Tensor, start: Tensor, x: Tensor) -> Tensor:
         """(N, high, source): lines of an image to the lines of its frame; black ones are 0."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..checks import check_whole
 from ..models.preprocessing import Preprocessing
+from ..transforms.base import wide
 
 
 class BitDepth(Preprocessing):
@@ -39,12 +40,13 @@ class BitDepth(Preprocessing):
 
     def process(self, x: Tensor) -> Tensor:
         steps = 2**self.bits - 1
-        return (x * steps).round() / steps
+        return ((wide(x) * steps).round() / steps).to(x.dtype)
 
     def substitute(self, x: Tensor) -> Tensor:
         steps = 2**self.bits - 1
-        level = (x.detach() * steps).floor()
-        return (level + (10 * (x * steps - level - 0.5)).sigmoid()) / steps
+        place = wide(x) * steps
+        level = place.detach().floor()
+        return ((level + (10 * (place - level - 0.5)).sigmoid()) / steps).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}"

@@ -17,6 +17,10 @@ class Thermometer(Preprocessing):
     network that follows takes C·l channels, level k of channel c being number c·l + k − 1, and is
     trained behind the step: ``CNN(channels=levels)`` for gray images.
 
+    This is the encoding alone. Buckman et al. also train adversarially, with an attack of their own
+    that walks among the codes; :class:`advlab.defenses.PGDTraining` with ``backward="substitute"``
+    is what comes nearest here. The zoo's ``mnist-thermometer`` is trained on natural images.
+
     The gradient is 0 almost everywhere. What stands for it is a ramp of slope 1 around each
     threshold, min(max(x − k/l + ½, 0), 1): raising a pixel raises every level that ½ can reach.
 

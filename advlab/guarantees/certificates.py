@@ -130,8 +130,9 @@ def certified(
     What rounding does. The bounds are computed in float64 and speak of the network in exact
     arithmetic; their own rounding is below 1e-9 for networks of the course's size. The network that
     is used answers in float32, a little off, typically by 1e-6 of its logits. ``slack`` covers
-    both. It is not an interval arithmetic with directed rounding: a proof that must hold to the
-    last bit needs one.
+    both. A network that answers in half precision is off by far more: give it a larger ``slack``.
+    It is not an interval arithmetic with directed rounding: a proof that must hold to the last bit
+    needs one.
 
     :param model: see :func:`margin_bounds`, as for all other arguments.
     :param x: (N, C, H, W) in [0, 1].

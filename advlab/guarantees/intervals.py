@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..images import check_images
+from ..models.contract import check_device
 from ..threat import parse_norm
 from .layers import Affine, Step, steps_of
 
@@ -16,18 +18,20 @@ class Ball:
     """All images within ε of each of x, and in the box [0, 1].
 
     :param x: (N, C, H, W).
-    :param eps: ε ≥ 0, a number, or one for each image, (N,).
+    :param eps: ε ≥ 0.
     :param norm: ``"Linf"`` or ``"L2"``.
     """
 
     x: Tensor
-    eps: float | Tensor
+    eps: float
     norm: str = "Linf"
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
         """The smallest and the largest value that each pixel can take."""
-        return (self.x - self.eps).clamp_min(0), (self.x + self.eps).clamp_max(1)
+        low, high = (self.x - self.eps).clamp_min(0), (self.x + self.eps).clamp_max(1)
+        # In training an augmentation may move x out of the box: x itself always counts.
+        return torch.minimum(low, self.x), torch.maximum(high, self.x)
 
     def least(self, rows: Tensor) -> Tensor:
         """min over x′ in the ball of Σᵢ aᵢ x′ᵢ, for rows a: (N, S, \\*image) to (N, S).
@@ -46,12 +50,17 @@ class Ball:
 
 def make_ball(x: Tensor, eps: float, norm: str) -> Ball:
     """:raises ValueError: another norm than L∞ and L2, or an ε that is not a number from 0."""
+    if not 0 <= float(eps) < float("inf"):
+        raise ValueError(f"eps: expected a finite number, at least 0, found {eps!r}")
+    return Ball(x, float(eps), check_ball_norm(norm))
+
+
+def check_ball_norm(norm: str) -> str:
+    """The norm by its one name. :raises ValueError: another than L∞ and L2."""
     norm = parse_norm(norm)
     if norm not in ("Linf", "L2"):
         raise ValueError(f"norm: found {norm!r}, expected Linf or L2")
-    if not 0 <= float(eps) < float("inf"):
-        raise ValueError(f"eps: expected a finite number, at least 0, found {eps!r}")
-    return Ball(x, float(eps), norm)
+    return norm
 
 
 def least_in_box(rows: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -104,7 +113,8 @@ class Intervals:
         if self._round is not None and isinstance(step, Affine):
             center, squares = self._round
             center, squares = step(center), step.power(squares, 2)
-            radius = self._ball.eps * squares.sqrt()
+            # Not below the smallest number: at 0 the slope of the root is infinite.
+            radius = self._ball.eps * squares.clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
             self.low = torch.maximum(self.low, center - radius)
             self.high = torch.minimum(self.high, center + radius)
             # A second mixing layer would need the weights of both together.
@@ -139,16 +149,19 @@ def interval_bounds(
     intervals forget that neurons move together, and the bounds widen.
 
     We differ in that the ball is cut at the box [0, 1], and in L2, where the first layer's bounds
-    are w·x + b ± ε‖w‖₂. The bounds are of x's precision: see
-    :func:`advlab.guarantees.certified` for what rounding does.
+    are w·x + b ± ε‖w‖₂. The bounds are computed in x's precision, so that in float32 a logit may
+    leave them by its rounding: see :func:`advlab.guarantees.certified`.
 
     :param model: of the layers in :mod:`advlab.guarantees.layers`, counted in evaluation mode.
     :param x: (N, C, H, W) in [0, 1].
     :param eps: ε ≥ 0, in pixel values from 0 to 1.
     :param norm: ``"Linf"`` or ``"L2"``.
     :returns: (lower, upper), each (N, K). They carry gradients into the parameters.
-    :raises ValueError: a layer that is not supported, another norm, or a negative ε.
+    :raises ValueError: a layer that is not supported, another norm, a negative ε, or images that
+        break the contract.
     """
+    check_images(x)
+    check_device(model, x)
     intervals = Intervals(make_ball(x, eps, norm))
     for step in steps_of(model, x)[0]:
         intervals.advance(step)

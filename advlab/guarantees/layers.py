@@ -104,6 +104,7 @@ def steps_of(model: nn.Module, x: Tensor) -> tuple[list[Step], list[torch.Size]]
 
     Batch normalization counts as in evaluation mode, by its running statistics, and dropout does
     nothing: a guarantee is about the network that is used. Gradients flow into the parameters.
+    Hooks that change what a layer answers are not seen.
 
     :param x: (N, C, H, W), whose shape matters; weights are taken to its precision and device.
     :raises ValueError: a layer that is not supported; the message names the first.
@@ -111,43 +112,52 @@ def steps_of(model: nn.Module, x: Tensor) -> tuple[list[Step], list[torch.Size]]
     steps: list[Step] = []
     z = x.new_zeros(1, *x.shape[1:])
     shapes = [z.shape[1:]]
-    for name, module in _leaves(model):
+    for name, module in leaves(model):
         step = _step(name, module, z)
         if step is not None:
             z = step(z).detach()
             steps.append(step)
             shapes.append(z.shape[1:])
     if len(shapes[-1]) != 1:
-        raise ValueError(f"model: expected logits (N, K), found (N, {tuple(shapes[-1])})")
+        found = ", ".join(map(str, shapes[-1]))
+        raise ValueError(f"model: expected logits (N, K), found (N, {found})")
+    if shapes[-1].numel() < 2:
+        raise ValueError("model: expected at least 2 classes, found logits of 1")
     return steps, shapes
 
 
-def _leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+def leaves(model: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The layers in order, under their names in the model."""
-    if isinstance(model, nn.Sequential):
-        for child_name, child in model.named_children():
-            yield from _leaves(child, f"{name}.{child_name}" if name else child_name)
+    if _is(model, nn.Sequential):
+        # Not named_children, which names a module that stands in two places only once.
+        for child_name, child in model._modules.items():
+            yield from leaves(child, f"{name}.{child_name}" if name else child_name)
     else:
         yield name or "the model itself", model
 
 
+def _is(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether it computes what one of these does: a subclass with a forward of its own may not."""
+    return any(isinstance(module, k) and type(module).forward is k.forward for k in kinds)
+
+
 def _step(name: str, module: nn.Module, z: Tensor) -> Step | None:
-    if isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout2d)):
+    if _is(module, nn.Identity, nn.Dropout, nn.Dropout2d):
         return None
-    if isinstance(module, nn.Linear):
+    if _is(module, nn.Linear):
         return _linear(module, z)
-    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
+    if _is(module, nn.Conv2d) and module.padding_mode == "zeros":
         return _convolution(module, z)
-    if isinstance(module, nn.ReLU):
+    if _is(module, nn.ReLU):
         return Clamp()
     # nn.ReLU6 and the bounded ReLU are clamps of this kind too.
-    if isinstance(module, nn.Hardtanh) and module.min_val == 0:
+    if _is(module, nn.Hardtanh) and module.min_val == 0:
         return Clamp(float(module.max_val))
-    if isinstance(module, nn.MaxPool2d) and not module.ceil_mode:
+    if _is(module, nn.MaxPool2d) and not module.ceil_mode:
         return Maximum(module.kernel_size, module.stride, module.padding, module.dilation)
-    if isinstance(module, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
+    if _is(module, nn.AvgPool2d, nn.AdaptiveAvgPool2d):
         return _average(module, z)
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.track_running_stats:
+    if _is(module, nn.BatchNorm1d, nn.BatchNorm2d) and module.track_running_stats:
         scale = (module.running_var.to(z) + module.eps).rsqrt()
         if module.weight is not None:
             scale = scale * module.weight.to(z)
@@ -156,10 +166,10 @@ def _step(name: str, module: nn.Module, z: Tensor) -> Step | None:
             shift = shift + module.bias.to(z)
         shape = (-1, *[1] * (z.ndim - 2))
         return _scale(scale.view(shape), shift.view(shape))
-    if isinstance(module, Normalized):
+    if _is(module, Normalized):
         mean, std = module.mean.to(z), module.std.to(z)
         return _scale(1 / std, -mean / std)
-    if isinstance(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
+    if _is(module, nn.Flatten) and (module.start_dim, module.end_dim) == (1, -1):
         shape = z.shape[1:]
         return Affine(
             apply=lambda z: z.flatten(1),

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_count
+from .layers import leaves
 
 
 class MissingSolver(ValueError):
@@ -46,25 +47,19 @@ def two_layers(model: nn.Module) -> TwoLayers:
 
     :raises ValueError: another network; the message lists what was found.
     """
-    layers = [layer for layer in _layers(model) if not isinstance(layer, (nn.Flatten, nn.Identity))]
-    if [type(layer) for layer in layers] != [nn.Linear, nn.ReLU, nn.Linear]:
+    layers = [layer for _, layer in leaves(model) if type(layer) is not nn.Identity]
+    if [type(layer) for layer in layers] != [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]:
         found = ", ".join(type(layer).__name__ for layer in layers)
         raise ValueError(
             f"model: expected Flatten, Linear, ReLU, Linear, found {found}; "
             "for deeper networks use interval bounds or smoothing"
         )
-    first, _, last = layers
+    _, first, _, last = layers
     numbers = []
     for layer in (first, last):
         bias = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
         numbers += [layer.weight.detach().double(), bias.detach().double()]
     return TwoLayers(*numbers)
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    if isinstance(model, nn.Sequential):
-        return [layer for part in model for layer in _layers(part)]
-    return [model]
 
 
 def pairs(classes: int) -> Tensor:

@@ -52,8 +52,8 @@ class SemidefiniteTraining(Composed):
     by default, where the paper has a hinge loss. The norm in G is found by ``power`` steps of the
     power method, from below, here only: what ``semidefinite_bound`` reports later is no estimate.
 
-    The prices start at 1, where the bound is the spectral one, and have far to go: a step size of
-    0.01 served better than 0.003.
+    The prices start at 1, where G = ½ √(d(1 + m)) ‖[p A]‖₂, and have far to go: a step size of 0.01
+    served better than 0.003.
 
     :param strength: λ ≥ 0.
     :param power: at least 1.

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_number
+from ..checks import check_count, check_number
 from .certificates import SLOPES, least_margins
+from .intervals import check_ball_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,9 @@ class _Ramped:
         """How much of the full strength, from 0 to 1, at this share of all steps."""
         if progress >= self.ramp:
             return 1.0
-        return max(0.0, progress - self.warm) / (self.ramp - self.warm)
+        if progress <= self.warm:  # also where no room is left for a ramp
+            return 0.0
+        return (progress - self.warm) / (self.ramp - self.warm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,9 @@ class ConvexTraining(_Ramped):
     walks back from every hidden neuron that may be on or off, so it is for small networks: a
     step takes as many backward passes as the widest layer after the first has such neurons.
 
-    ε grows as in :class:`IBPTraining`; until it does, the loss is the plain cross-entropy.
+    ε grows as in :class:`IBPTraining`; until it does, the loss is the plain cross-entropy. From
+    then on the network itself is not run, so that batch normalization keeps the running statistics
+    that it has.
 
     :param eps: ε ≥ 0, the radius at the end.
     :param slopes: ``"convex"``, as in the paper, or ``"crown"``.
@@ -105,6 +110,9 @@ class ConvexTraining(_Ramped):
         super().__post_init__()
         if self.slopes not in SLOPES:
             raise ValueError(f"slopes: found {self.slopes!r}, expected one of {', '.join(SLOPES)}")
+        check_ball_norm(self.norm)
+        if self.widest is not None:
+            check_count("widest", self.widest)
 
     def at(self, progress: float) -> ConvexTraining:
         """The objective at a share of all steps, from 0 to 1."""

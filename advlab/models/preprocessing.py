@@ -21,19 +21,32 @@ class Preprocessing(nn.Module):
     something smooth that stands for it. The answer is exactly g(x) in every case.
 
     A subclass holds the step in :meth:`process`, and, where the identity is a poor stand-in, a
-    better one in :meth:`substitute`.
+    better one in :meth:`substitute`. One whose stand-in gives g(x) itself, with another gradient,
+    says ``exact = True``: the stand-in alone is run, once, and of a step that draws at random it is
+    the draw that was seen.
 
     :param backward: how it is differentiated: ``"own"``, as autograd does it; ``"identity"``, as if
         the step were not there, for steps that keep the shape; ``"substitute"``, by
-        :meth:`substitute`; or a function of x that is differentiated in place of the step.
-        ``attack.changed(backward="substitute")`` asks for another one while an attack runs.
+        :meth:`substitute`; or a function of x that is differentiated in place of the step. A
+        network may be that function, and is no part of the model: its weights are saved, moved and
+        put in evaluation mode by whoever gives it. ``attack.changed(backward="substitute")`` asks
+        for another one while an attack runs.
     :raises ValueError: another name.
     """
 
+    exact = False
+
     def __init__(self, backward: str | Callable[[Tensor], Tensor] = "own"):
         super().__init__()
-        check_backward(backward)
         self.backward = backward
+
+    def __setattr__(self, name: str, value) -> None:
+        if name == "backward":
+            check_backward(value)
+            # A plain attribute: a module would make a network a child, and no string could follow.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def process(self, x: Tensor) -> Tensor:
         """g(x): images (N, C, H, W) in [0, 1] to what the network takes."""
@@ -46,6 +59,8 @@ class Preprocessing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.backward == "own":
             return self.process(x)
+        if self.backward == "substitute" and self.exact:
+            return self.substitute(x)
         with torch.no_grad():
             out = self.process(x)
         if not torch.is_grad_enabled():

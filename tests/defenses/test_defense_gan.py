@@ -103,6 +103,11 @@ def test_it_searches_in_every_mode_and_leaves_no_trace(generator, x, mode):
     assert all(p.grad is None and p.requires_grad for p in generator.parameters())
 
 
+def test_no_images_are_no_error(generator, x):
+    for seed in (0, None):
+        assert DefenseGAN(generator, restarts=2, steps=2, seed=seed)(x[:0]).shape == (0, 1, 8, 8)
+
+
 # Attacks -----------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -70,7 +73,29 @@ def test_each_pixel_goes_to_the_nearest_of_the_levels(bits, seed):
 
 def test_eight_bits_leave_a_picture_of_bytes_as_it_is(device):
     x = (torch.arange(256, device=device) / 255).view(1, 1, 16, 16)
-    torch.testing.assert_close(BitDepth(bits=8)(x), x, rtol=0, atol=1e-7)
+    assert torch.equal(BitDepth(bits=8)(x), x)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_more_levels_than_half_precision_counts(bits, device):
+    """65,535 levels are beyond its largest number, 65,504."""
+    x = torch.tensor([0.0, 0.2, 0.7, 1.0], dtype=torch.float16, device=device).view(1, 1, 2, 2)
+    for backward in ("own", "substitute"):
+        out = BitDepth(bits=bits, backward=backward)(x)
+        assert out.dtype == x.dtype
+        torch.testing.assert_close(out, x, rtol=0, atol=0.5 / 255 + 1e-3)
+    assert slope(BitDepth(bits=bits, backward="substitute"), x).isfinite().all()
+
+
+def test_the_soft_stair_is_steepest_where_a_pixel_crosses():
+    """Its slope, s (1 − s) with s = σ(10 (f − ½)), times 10: the same between any two levels."""
+    x = image([0.0, 0.25, 0.5, 0.75, 1.0]).double()
+    f = torch.tensor([0.0, 0.25, 0.5, 0.75, 0.0]).double()
+    s = (10 * (f - 0.5)).sigmoid()
+    found = slope(BitDepth(bits=1, backward="substitute"), x)
+    torch.testing.assert_close(found.flatten(), 10 * s * (1 - s))
+    between = slope(BitDepth(bits=2, backward="substitute"), x / 3 + 1 / 3)[..., :4]
+    torch.testing.assert_close(between, found[..., :4])
 
 
 @given(size=st.integers(1, 5), seed=st.integers(0, 99), height=st.integers(3, 7))
@@ -158,7 +183,7 @@ def test_every_size_occurs_at_every_place(device):
 
 @pytest.mark.parametrize("size", [4, 5, 8])
 def test_inside_the_frame_stands_the_resized_image(size):
-    x = draw(1, 3, 5, 5)
+    x = draw(1, 3, 5, 7)
     framed = RandomResizePad(size, size + 1)(x)
     resized = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
     places = framed.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
@@ -206,6 +231,18 @@ def test_rounding_has_no_gradient_and_its_stand_in_has_one():
     assert torch.equal(slope(JPEGCompression(), x), torch.zeros_like(x))
     through = slope(JPEGCompression(backward="substitute"), x)
     torch.testing.assert_close(through, torch.ones_like(x), rtol=0, atol=1e-4)
+
+
+def test_the_stand_in_of_a_random_quality_is_of_the_draw_that_was_seen():
+    """On a random image colors leave the box: what is clipped has its slope by the quality."""
+    x = draw(4, 3, 16, 16)
+    seen = []
+    for step in (JPEGCompression((5, 95)), JPEGCompression((5, 95), backward="substitute")):
+        torch.manual_seed(2)
+        inputs = x.clone().requires_grad_()
+        seen.append((step(inputs), torch.rand(1)))
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert torch.equal(seen[0][1], seen[1][1]), "as many numbers were drawn"
 
 
 # Total variation
@@ -294,6 +331,30 @@ def test_an_image_does_not_depend_on_its_batch(step):
     x = draw(5, 1, 12, 12)
     alone = torch.cat([step(image) for image in x.split(1)])
     torch.testing.assert_close(step(x), alone, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("step", STEPS[:3], ids=str)
+def test_colors_and_images_that_are_not_square(step):
+    x = draw(2, 3, 9, 14)
+    out = step(x)
+    assert out.shape[2:] == x.shape[2:]
+    assert torch.equal(out, torch.cat([step(channel) for channel in x.split(1, dim=1)], 1))
+
+
+@pytest.mark.parametrize("step", [*STEPS, JPEGCompression((5, 95))], ids=str)
+def test_a_copy_does_the_same_and_there_is_nothing_to_save(step):
+    x = draw(2, 3, 12, 12)
+    for other in (copy.deepcopy(step), pickle.loads(pickle.dumps(step))):
+        answers = []
+        for one in (step, other):
+            torch.manual_seed(4)
+            answers.append(one(x))
+        assert torch.equal(*answers)
+        assert other.backward == step.backward
+    assert not step.state_dict()
+    with torch.inference_mode():
+        torch.manual_seed(4)
+        assert torch.equal(step(x), answers[0])
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)

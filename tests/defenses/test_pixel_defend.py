@@ -102,6 +102,20 @@ def test_an_answer_depends_on_the_image_alone():
         assert torch.equal(step(x), together)
 
 
+def test_no_images_are_no_error():
+    assert PixelDefend(pixel_cnn())(images(3)[:0]).shape == (0, 1, SIZE, SIZE)
+
+
+def test_images_of_another_precision_come_back_in_theirs():
+    model = pixel_cnn().float()
+    x = images(1).half()
+    for dtype in (torch.float16, torch.float64):
+        out = PixelDefend(model, eps_defend=0.25)(x.to(dtype))
+        assert out.dtype == dtype
+        assert (out - x.to(dtype)).abs().max() <= 0.25 + 1e-3
+        assert not torch.equal(out, x.to(dtype))
+
+
 def test_a_plain_attack_sees_no_gradient_and_an_adaptive_one_sees_the_networks():
     torch.manual_seed(0)
     linear = LogisticRegression(classes=2, size=SIZE).double()

@@ -23,7 +23,7 @@ from advlab.guarantees import (
     interval_bounds,
     margin_bounds,
 )
-from advlab.models import Normalized, load_model, predict, predict_logits
+from advlab.models import Normalized, ResNet, load_model, predict, predict_logits
 from advlab.training import CrossEntropy, fit
 
 METHODS = ("ibp", "convex", "crown")
@@ -50,15 +50,22 @@ def network(seed: int) -> nn.Sequential:
             pick(Normalized([0.4, 0.5], [0.3, 0.2]), nn.Identity()),
             nn.Sequential(first, pick(nn.BatchNorm2d(4), nn.Dropout(0.5))),
             active(),
-            pick(nn.MaxPool2d(2), nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2, padding=1), nn.Identity()),
+            pick(
+                nn.MaxPool2d(2),
+                nn.MaxPool2d(3, 1, 1),
+                nn.AvgPool2d(2, padding=1),
+                nn.AvgPool2d((2, 3), 2, (0, 1), ceil_mode=True, count_include_pad=False),
+                nn.Identity(),
+            ),
             nn.Conv2d(4, 3, 2, padding=1),
-            active(),
+            shared := active(),
             pick(nn.AdaptiveAvgPool2d((2, 1)), nn.MaxPool2d(2, dilation=1), nn.Identity()),
             nn.Flatten(),
             nn.LazyLinear(5),
             pick(nn.BatchNorm1d(5), nn.Identity()),
-            active(),
+            pick(active(), shared),  # a module may stand in two places
             nn.Linear(5, 3),
+            pick(nn.Identity(), nn.Identity(), nn.ReLU()),
         ]
         model = nn.Sequential(*layers).double()
         model.eval()(torch.zeros(1, 2, 6, 6, dtype=torch.float64))
@@ -74,6 +81,8 @@ def network(seed: int) -> nn.Sequential:
 def images(seed: int, n: int = 3, shape=(2, 6, 6)) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(1000 + seed)
     x = torch.rand(n, *shape, generator=random, dtype=torch.float64)
+    if seed % 3 == 0:
+        x[0] = x[0].round()  # a corner of the box
     return x, torch.randint(3, (n,), generator=random)
 
 
@@ -303,8 +312,9 @@ def test_walking_back_is_never_worse_than_intervals(seed, eps, norm):
 
 def test_walking_back_is_tighter_than_intervals_by_a_lot():
     gains = []
-    for seed in range(20):
-        model, (x, y) = network(seed), images(seed)
+    for seed in range(12):
+        # Without a ReLU on the logits, which may leave no gap at all.
+        model, (x, y) = network(seed)[:-1], images(seed)
         ibp, crown = (margin_bounds(model, x, y, 0.05, method=m) for m in ("ibp", "crown"))
         true = true_margins(model, search(x, 0.05, "Linf", 300), y).amin(0)
         finite = true.isfinite()
@@ -404,6 +414,58 @@ def test_the_robust_loss_is_above_every_loss_in_the_ball(seed, slopes, eps):
     assert found >= losses.amax(0).mean() - ROUNDING
 
 
+@pytest.mark.parametrize(
+    "objective",
+    [
+        IBPTraining(eps=0.1),
+        ConvexTraining(eps=0.1),
+        ConvexTraining(eps=0.1, slopes="crown", norm="L2"),
+        ConvexTraining(eps=0.1, widest=0),
+    ],
+)
+def test_the_gradient_of_an_objective_is_its_slope(objective):
+    """Through convolutions, both kinds of pooling, and the bounds of the hidden layers."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 2), nn.ReLU(), nn.MaxPool2d(2, 1), nn.Conv2d(3, 2, 2), BoundedReLU(0.4),
+        nn.AvgPool2d(2, 1), nn.Flatten(), nn.Linear(8, 3),
+    ).double()  # fmt: skip
+    x, y = images(1)
+    for parameter in model.parameters():
+        (gradient,) = torch.autograd.grad(objective(model, x, y), parameter)
+        direction = torch.randn_like(parameter)
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter.add_(direction, alpha=sign * 1e-6)
+                values.append(objective(model, x, y).item())
+                parameter.sub_(direction, alpha=sign * 1e-6)
+        slope = (values[0] - values[1]) / 2e-6
+        assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-4, abs=1e-7)
+        assert gradient.any()
+
+
+def test_neurons_without_weights_have_a_gradient():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(72, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    with torch.no_grad():
+        model[1].weight[0] = 0
+    for objective in (ConvexTraining(norm="L2"), ConvexTraining(), IBPTraining()):
+        loss = objective(model, *images(0))
+        for gradient in torch.autograd.grad(loss, list(model.parameters())):
+            assert gradient.isfinite().all()
+
+
+def test_an_augmented_image_beyond_the_box_is_in_its_ball():
+    """The bound is above the loss at the image itself, wherever that is."""
+    for seed in range(5):
+        model, (x, y) = network(seed), images(seed)
+        x = x + torch.tensor([0.7, 0.0, -0.6])[:, None, None, None]
+        plain = CrossEntropy()(model, x, y)
+        for objective in (IBPTraining(eps=0.1, kappa=0.0), ConvexTraining(eps=0.1)):
+            assert objective(model, x, y) >= plain - ROUNDING
+
+
 def test_the_ramp_goes_from_the_plain_loss_to_the_full_one():
     objective = IBPTraining(eps=0.2, kappa=0.5, warm=0.2, ramp=0.6)
     assert [(objective.at(t).eps, objective.at(t).kappa) for t in (0.0, 0.2)] == [(0, 1)] * 2
@@ -411,6 +473,8 @@ def test_the_ramp_goes_from_the_plain_loss_to_the_full_one():
     assert (middle.eps, middle.kappa) == (pytest.approx(0.1), pytest.approx(0.75))
     assert objective.at(0.6) == objective.at(1.0) == objective
     assert ConvexTraining(eps=0.2, warm=0.0, ramp=0.0).at(0.0).eps == 0.2
+    step = ConvexTraining(eps=0.2, warm=0.5, ramp=0.5)
+    assert [step.at(t).eps for t in (0.0, 0.4, 0.5, 1.0)] == [0, 0, 0.2, 0.2]
     model, (x, y) = network(0), images(0)
     plain = CrossEntropy()(model, x, y)
     for start in (objective, ConvexTraining()):
@@ -496,10 +560,38 @@ def test_the_first_layer_without_bounds_is_named(layer, named):
             call()
 
 
-def test_a_model_that_is_no_sequential_is_named():
-    model = load_model("mnist-resnet", device="cpu")
-    with pytest.raises(ValueError, match="ResNet"):
-        interval_bounds(model, torch.zeros(1, 1, 28, 28), 0.1)
+class Tripled(nn.Sequential):
+    """Its layers are not all that it does."""
+
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class Rounded(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).round()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ResNet(), "ResNet"),
+        (Tripled(nn.Flatten(), nn.Linear(72, 3)), "'the model itself' is Tripled"),
+        (nn.Sequential(nn.Flatten(), Rounded(72, 3)), "'1' is Rounded"),
+        (nn.Sequential(nn.Linear(6, 3)), r"expected logits \(N, K\), found \(N, 2, 6, 3\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(72, 1)), "at least 2 classes, found logits of 1"),
+    ],
+)
+def test_a_model_that_is_more_than_its_layers_or_gives_no_logits_is_named(model, message):
+    x, y = images(0)
+    with pytest.raises(ValueError, match=message):
+        margin_bounds(model.double(), x, y, 0.1)
+
+
+def test_intervals_are_for_images():
+    x, _ = images(0)
+    with pytest.raises(ValueError, match=r"x: expected values in \[0, 1\]"):
+        interval_bounds(network(0), x + 1, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -527,6 +619,8 @@ def test_bad_arguments_are_told(change, message):
         (lambda: IBPTraining(kappa=2), "kappa"),
         (lambda: IBPTraining(warm=0.7, ramp=0.5), "warm: expected at most ramp=0.5, found 0.7"),
         (lambda: ConvexTraining(slopes="ibp"), "slopes: found 'ibp'"),
+        (lambda: ConvexTraining(norm="L1"), "norm: found 'L1', expected Linf or L2"),
+        (lambda: ConvexTraining(widest=-1), "widest: expected a whole number, at least 0"),
     ],
 )
 def test_bad_settings_of_training_are_told(make, message):

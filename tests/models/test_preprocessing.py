@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -88,3 +90,72 @@ def test_an_attack_that_fails_leaves_the_step_as_it_was(x):
     with pytest.raises(ValueError, match="model"):
         FGSM(backward="identity")(model, x, torch.zeros(4, dtype=torch.int64))
     assert step.backward == "own"
+
+
+def test_a_network_may_stand_in_and_is_no_part_of_the_model(x):
+    blur = nn.Conv2d(1, 1, 3, padding=1)
+    step = Halves()
+    model = nn.Sequential(step, LogisticRegression(classes=2, size=5))
+    names, y = list(model.state_dict()), model(x).argmax(1)
+    assert not torch.equal(FGSM(eps=0.1, backward=blur)(model, x, y), x)
+    assert step.backward == "own"
+    step.backward = blur
+    assert list(model.state_dict()) == names
+    assert copy.deepcopy(step).backward is not blur
+    step.backward = "identity"
+    assert torch.equal(step(x), Halves()(x))
+
+
+@pytest.mark.parametrize("backward", ["bpda", None])
+def test_a_name_that_there_is_not_cannot_be_set(backward):
+    step = Halves("identity")
+    with pytest.raises(ValueError, match=f"backward: found {backward!r}, expected 'own'"):
+        step.backward = backward
+    assert step.backward == "identity"
+
+
+def test_a_step_inside_of_a_step_is_differentiated_as_asked_too(x):
+    inner = Halves()
+    outer = BPDA(nn.Sequential(inner, nn.ReLU()), backward="own")
+    model = nn.Sequential(outer, LogisticRegression(classes=2, size=5))
+    y = model(x).argmax(1)
+    seen = []
+    inner.register_forward_hook(lambda step, *_: seen.append((step.backward, outer.backward)))
+    FGSM(eps=0.1, backward="identity")(model, x, y)
+    assert set(seen) == {("identity", "identity")}
+    assert (inner.backward, outer.backward) == ("own", "own")
+
+
+def test_an_attack_inside_of_an_attack_puts_back_what_it_found(x):
+    """Another way to differentiate for each, one asked while the other runs."""
+    step = Halves()
+    model = nn.Sequential(step, LogisticRegression(classes=2, size=5))
+    y, seen = model(x).argmax(1), []
+
+    def asking(x):
+        if len(seen) < 3:
+            seen.append(step.backward)
+            FGSM(eps=0.1, backward="substitute")(model, x, y)
+            seen.append(step.backward)
+        return x
+
+    FGSM(eps=0.1, backward=asking)(model, x, y)
+    assert seen
+    assert all(how is asking for how in seen)
+    assert step.backward == "own"
+
+
+def test_an_exact_stand_in_is_run_alone(x):
+    class Shaken(Preprocessing):
+        exact = True
+
+        def process(self, x):
+            return self.substitute(x).detach() + 0 * x
+
+        def substitute(self, x):
+            return x * torch.rand(())
+
+    inputs = x.clone().requires_grad_()
+    out = Shaken("substitute")(inputs)
+    (gradient,) = torch.autograd.grad(out.sum(), inputs)
+    torch.testing.assert_close(gradient * x, out)

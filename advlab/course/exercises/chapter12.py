@@ -1,0 +1,299 @@
+"""Exercises of chapter 12: the worst case, the masked gradient, the sign test."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import Exercise, fail, get, matches, number, numbers, untouched, watch
+
+# 12.1 The worst case -----------------------------------------------------------------------------
+
+
+def table(seed: int) -> tuple[Tensor, Tensor]:
+    """(N,) right before, (A, N) right after; some that were wrong before are right after."""
+    draw = torch.Generator().manual_seed(seed)
+    clean = torch.rand(50, generator=draw) < 0.8
+    after = torch.rand(4, 50, generator=draw) < 0.8
+    clean[0], after[:, 0] = False, True  # an attack may mend by luck
+    clean[1:3], after[:, 1:3] = True, False  # fallen to all
+    clean[3:5], after[:, 3:5] = True, True  # standing
+    return clean, after
+
+
+def probe_worst(worst_case, seed):
+    clean, after = table(seed)
+    with watch(clean=clean, after=after) as changes:
+        found = worst_case(clean, after)
+    alone = worst_case(clean, after[:0])
+    return {"the worst case": found, "without attacks": alone, "changes": changes}
+
+
+def verdict_worst(results, seed):
+    clean, after = table(seed)
+    untouched(results)
+    found = number(results, "the worst case")
+    standing = clean & after.all(0)
+    expected = standing.double().mean().item()
+    for wrong, message, hint in (
+        (100 * expected, "this is a percentage", "Give the share of the images, from 0 to 1."),
+        (standing.sum(), "this is a count of images", "Give the share of the images, from 0 to 1."),
+        (
+            1 - expected,
+            "this is the share of images that fall",
+            "Robust accuracy counts those that stand.",
+        ),
+        (
+            after.double().mean(1).min(),
+            "this is the lowest accuracy under one attack",
+            "Another attack may fool images on which the strongest one fails.",
+        ),
+        (
+            (clean & after).double().mean(1).min(),
+            "this is the lowest accuracy under one attack",
+            "Another attack may fool images on which the strongest one fails.",
+        ),
+        (
+            (clean & after).double().mean(),
+            "this is the mean over the attacks",
+            "The attacker needs only one of them to work.",
+        ),
+        (after.double().mean(), "this is the mean over the attacks", "One is enough to fool."),
+        (
+            after.all(0).double().mean(),
+            "an image that was wrong before the attack counts as right",
+            "An attack can mend an answer by luck. Is that robust?",
+        ),
+        (
+            (clean & after.any(0)).double().mean(),
+            "an image counts as right if any attack fails on it",
+            "The attacker chooses the attack, image by image.",
+        ),
+        (
+            expected / clean.double().mean(),
+            "this is a share of the images that were right before",
+            "The denominator is all the images.",
+        ),
+    ):
+        if matches(found, float(wrong)) and not matches(found, expected):
+            fail(message, hint)
+    if not matches(found, expected):
+        fail(
+            f"the worst case is {found:.3f}, and {expected:.3f} of the images stand",
+            "An image stands if it was right before and is right after every attack.",
+        )
+    alone = number(results, "without attacks")
+    if not matches(alone, clean.double().mean().item()):
+        fail(
+            f"with no attack at all it is {alone:.3f}; the clean accuracy is "
+            f"{clean.double().mean():.3f}",
+            "A table of no rows holds no image that fell.",
+        )
+    return "an image stands if nothing fooled it: the worst case, image by image"
+
+
+# 12.2 The masked gradient ------------------------------------------------------------------------
+
+KINDS = ("sound", "partly flat", "cut off")
+
+
+class Suspect(nn.Module):
+    """A linear classifier; some images pass a step that rounds, or come out far too loud."""
+
+    def __init__(self, weight: Tensor, kind: str):
+        super().__init__()
+        self.weight, self.kind = nn.Parameter(weight), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "cut off":
+            return (x.detach().flatten(1) @ self.weight.detach()).detach()
+        group = (4 * x[:, 0, 0, 0].detach()).long().view(-1, 1, 1, 1)
+        rounded = (8 * x).round() / 8
+        seen = torch.where((group == 0) & (self.kind != "sound"), rounded, x)
+        logits = seen.flatten(1) @ self.weight
+        group = group.view(-1, 1)
+        # Loud, but not so loud that nothing is left of the gradient; and beyond that.
+        logits = torch.where(group == 2, 10 * logits, logits)
+        return torch.where((group == 1) & (self.kind != "sound"), 1e6 * logits, logits)
+
+
+def suspects(seed: int) -> tuple[list[Suspect], Tensor, Tensor]:
+    """The three models, 60 images 1 × 5 × 5, and labels, a quarter of them wrong."""
+    draw = torch.Generator().manual_seed(seed)
+    weight = torch.randn(25, 4, generator=draw)
+    weight[3] = 0.0  # a pixel that no model looks at
+    x = torch.rand(60, 1, 5, 5, generator=draw)
+    x[:, 0, 0, 0] = (torch.arange(60) % 4 + 0.5) / 4
+    models = [Suspect(weight.clone(), kind).eval() for kind in KINDS]
+    with torch.no_grad():
+        answers = torch.stack([model(x).argmax(1) for model in models])
+    y = torch.where(torch.rand(60, generator=draw) < 0.25, (answers[0] + 1) % 4, answers[0])
+    return models, x, y
+
+
+def flat(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) right, and (N, 25) where the gradient is exactly 0."""
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return logits.argmax(1) == y, torch.ones_like(x, dtype=torch.bool).flatten(1)
+    return logits.argmax(1) == y, (torch.autograd.grad(loss, z)[0] == 0).flatten(1)
+
+
+def probe_masked(masked, seed):
+    models, x, y = suspects(seed)
+    found, changes = [], []
+    for model in models:
+        with watch(model=model, x=x, y=y) as changed:
+            found.append(masked(model, x, y))
+        changes += changed
+    return {"the shares": found, "changes": changes}
+
+
+def verdict_masked(results, seed):
+    models, x, y = suspects(seed)
+    untouched(results)
+    found = numbers(results, "the shares", len(models))
+    expected, everybody, pixels, any_pixel, counts = [], [], [], [], []
+    for model in models:
+        right, zero = flat(model, x, y)
+        expected.append(zero.all(1)[right].double().mean().item())
+        everybody.append(zero.all(1).double().mean().item())
+        pixels.append(zero[right].double().mean().item())
+        any_pixel.append(zero.any(1)[right].double().mean().item())
+        counts.append((zero.all(1) & right).sum().item())
+    if matches(found, expected):
+        return "no gradient, no climb: of such images an attack that follows it says nothing"
+    if matches(found, [1 - e for e in expected]):
+        fail("this is the share of images that have a gradient", "Count the zeros.")
+    if matches(found, [100 * e for e in expected]) or matches(found, counts):
+        fail("these are no shares from 0 to 1", "Divide by the number of images that are right.")
+    if matches(found, [c / len(x) for c in counts]):
+        fail(
+            "the share is taken of all the images",
+            "Only images that the model has right are attacked: they are the whole here.",
+        )
+    if matches(found, everybody):
+        fail(
+            "images that the model has wrong are counted, too",
+            "They need no attack. Leave them out above and below the line.",
+        )
+    if matches(found, pixels):
+        fail("this counts pixels, not images", "An image counts if all of its pixels are flat.")
+    if matches(found, any_pixel):
+        fail(
+            "one flat pixel is enough here for an image to count",
+            "A sound model may ignore a pixel. An attack stands still if all of them are flat.",
+        )
+    for value, right, kind in zip(found, expected, KINDS, strict=True):
+        if not matches(value, right):
+            more = value > right
+            hint = (
+                "Exactly zero is asked for: the sign of a tiny slope is as good as that of a large."
+                if more
+                else "Compare all the pixels of an image with 0, for the images that are right."
+            )
+            fail(f"on the model that is {kind}, it is {value:.3f} instead of {right:.3f}", hint)
+    fail("the shares are not what they should be")
+
+
+# 12.3 The sign test ------------------------------------------------------------------------------
+
+# Images that fall to both, to the first alone, to the second alone, to neither.
+CASES = ((5, 6, 1, 20), (9, 3, 3, 9), (0, 10, 0, 0), (4, 2, 7, 3), (8, 0, 0, 8))
+
+
+def fallen(case: tuple[int, ...], seed: int) -> tuple[Tensor, Tensor]:
+    """Two (N,) bool, in an order drawn from the seed."""
+    kinds = torch.repeat_interleave(torch.arange(4), torch.tensor(case))
+    kinds = kinds[torch.randperm(len(kinds), generator=torch.Generator().manual_seed(seed))]
+    return kinds <= 1, (kinds == 0) | (kinds == 2)
+
+
+def tail(count: int, n: int) -> float:
+    return sum(math.comb(n, k) for k in range(count, n + 1)) / 2**n
+
+
+def probe_sign(sign_test, seed):
+    found = []
+    for number_of, case in enumerate(CASES):
+        a, b = fallen(case, seed + number_of)
+        with watch(a=a, b=b) as changes:
+            value = sign_test(a, b)
+        found.append({"p": value, "changes": changes})
+    return {"found": found}
+
+
+def verdict_sign(results, seed):
+    found = get(results, "found")
+    if not isinstance(found, list) or len(found) != len(CASES):
+        fail("the numbers did not come back")
+    for entry in found:
+        untouched(entry)
+    values = [number(entry, "p") for entry in found]
+    expected = [tail(first, first + second) for _, first, second, _ in CASES]
+    if matches(values, expected):
+        return "only images that tell the two apart can say which is stronger"
+    if not matches(values[-1], 1.0):
+        if matches(values[-1], tail(8, 16)) or matches(values[-1], tail(8, 8)):
+            fail(
+                "images that both attacks fool are counted",
+                "They fall whichever is the stronger. Which images differ?",
+            )
+        fail(
+            f"where no image tells the two apart, p is {values[-1]:.3g}",
+            "Chance would do at least as much, namely nothing, always: p = 1.",
+        )
+    for other, message, hint in (
+        (
+            [tail(f + 1, f + s) if f + s else 1.0 for _, f, s, _ in CASES],
+            "the number that was seen is left out of the sum",
+            "At least as many: the sum begins at that number itself.",
+        ),
+        (
+            [tail(s, f + s) for _, f, s, _ in CASES],
+            "this tests whether the second is stronger",
+            "Count the images that the first alone fools.",
+        ),
+        (
+            [math.comb(f + s, f) / 2 ** (f + s) for _, f, s, _ in CASES],
+            "this is the chance of just this number",
+            "At least as many is asked for: a sum.",
+        ),
+        (
+            [min(1.0, 2 * tail(f, f + s)) for _, f, s, _ in CASES],
+            "this is the test of both sides",
+            "The question is whether the first is stronger: one side.",
+        ),
+        (
+            [tail(b + f, b + f + s) for b, f, s, _ in CASES],
+            "images that both attacks fool are counted",
+            "They fall whichever is the stronger. Which images differ?",
+        ),
+        (
+            [tail(f, sum(case)) for case in CASES for f in case[1:2]],
+            "images on which both attacks do the same are tosses of the coin, too",
+            "Only images that one of the two alone fools are tosses.",
+        ),
+    ):
+        if matches(values, other):
+            fail(message, hint)
+    for value, right, (_, first, second, _) in zip(values, expected, CASES, strict=True):
+        if not matches(value, right):
+            fail(
+                f"{first} images fall to the first alone and {second} to the second alone: "
+                f"p is {right:.4f}, and yours is {value:.4f}",
+                "How likely are so many heads, or more, in so many tosses of a fair coin?",
+            )
+    fail("the numbers are not what they should be")
+
+
+EXERCISES = (
+    Exercise("12.1", "The worst case of each image", probe_worst, verdict_worst),
+    Exercise("12.2", "Find the masked gradient", probe_masked, verdict_masked),
+    Exercise("12.3", "Is it stronger, or was it luck?", probe_sign, verdict_sign),
+)

@@ -1,0 +1,231 @@
+"""Answers to the exercises of chapter 12: wrong ones with what they are told, and right ones."""
+
+PRELUDE = """
+import math
+
+import torch
+import torch.nn.functional as F
+"""
+
+RIGHT = {
+    "12.1": [
+        (
+            "attack by attack, image by image",
+            """
+def worst_case(clean, after):
+    standing = clean.clone()
+    for row in after:
+        standing = standing & row
+    return standing.sum().item() / len(clean)
+""",
+        ),
+    ],
+    "12.2": [
+        (
+            "image by image, by the sum of absolute values",
+            """
+def masked(model, x, y):
+    flat = []
+    for image, label in zip(x, y):
+        z = image[None].clone().requires_grad_()
+        logits = model(z)
+        if logits.argmax().item() != label.item():
+            continue
+        loss = -logits.log_softmax(1)[0, label]
+        if not loss.requires_grad:
+            flat.append(1.0)
+            continue
+        g = torch.autograd.grad(loss, z)[0]
+        flat.append(float(g.abs().max() == 0))
+    return sum(flat) / len(flat)
+""",
+        ),
+    ],
+    "12.3": [
+        (
+            "one minus the other tail",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), (a ^ b).sum().item()
+    return 1 - sum(math.comb(n, k) for k in range(m)) / 2**n
+""",
+        ),
+    ],
+}
+
+WRONG = {
+    "12.1": [
+        (
+            "the strongest attack",
+            """
+def worst_case(clean, after):
+    return (clean & after).float().mean(1).amin().item() if len(after) else clean.float().mean()
+""",
+            "lowest accuracy under one attack",
+        ),
+        (
+            "forgets the clean answers",
+            """
+def worst_case(clean, after):
+    return after.all(0).float().mean().item()
+""",
+            "wrong before the attack counts as right",
+        ),
+        (
+            "a mean",
+            """
+def worst_case(clean, after):
+    return (clean & after).float().mean().item()
+""",
+            "mean over the attacks",
+        ),
+        (
+            "any in place of all",
+            """
+def worst_case(clean, after):
+    return (clean & after.any(0)).float().mean().item()
+""",
+            "if any attack fails on it",
+        ),
+        (
+            "of those that were right",
+            """
+def worst_case(clean, after):
+    return after.all(0)[clean].float().mean().item()
+""",
+            "share of the images that were right before",
+        ),
+        (
+            "breaks with no attack",
+            """
+def worst_case(clean, after):
+    return (clean.int() + after.int().sum(0) == 5).float().mean().item()
+""",
+            "with no attack at all",
+        ),
+    ],
+    "12.2": [
+        (
+            "forgets requires_grad on the copy",
+            """
+def masked(model, x, y):
+    loss = F.cross_entropy(model(x), y, reduction="sum")
+    return (torch.autograd.grad(loss, x)[0] == 0).flatten(1).all(1).float().mean().item()
+""",
+            "the tensors that ask for it",
+        ),
+        (
+            "breaks where the graph is cut",
+            """
+def masked(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    g = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), z)[0]
+    return (g == 0).flatten(1).all(1)[logits.argmax(1) == y].float().mean().item()
+""",
+            "requires_grad",
+        ),
+        (
+            "counts wrong images, too",
+            """
+def masked(model, x, y):
+    z = x.clone().requires_grad_()
+    loss = F.cross_entropy(model(z), y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0]
+    return (g == 0).flatten(1).all(1).float().mean().item()
+""",
+            "wrong are counted, too",
+        ),
+        (
+            "counts pixels",
+            """
+def masked(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0]
+    return (g == 0)[logits.argmax(1) == y].float().mean().item()
+""",
+            "counts pixels",
+        ),
+        (
+            "one flat pixel is enough",
+            """
+def masked(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0]
+    return (g == 0).flatten(1).any(1)[logits.argmax(1) == y].float().mean().item()
+""",
+            "one flat pixel is enough",
+        ),
+        (
+            "nearly zero",
+            """
+def masked(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0]
+    return (g.abs() < 1e-3).flatten(1).all(1)[logits.argmax(1) == y].float().mean().item()
+""",
+            "Exactly zero",
+        ),
+    ],
+    "12.3": [
+        (
+            "leaves out the number itself",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), (a ^ b).sum().item()
+    return sum(math.comb(n, k) for k in range(m + 1, n + 1)) / 2**n if n else 1.0
+""",
+            "left out of the sum",
+        ),
+        (
+            "the other way round",
+            """
+def sign_test(a, b):
+    m, n = (b & ~a).sum().item(), (a ^ b).sum().item()
+    return sum(math.comb(n, k) for k in range(m, n + 1)) / 2**n
+""",
+            "whether the second is stronger",
+        ),
+        (
+            "all that fall",
+            """
+def sign_test(a, b):
+    m, n = a.sum().item(), a.sum().item() + b.sum().item()
+    return sum(math.comb(n, k) for k in range(m, n + 1)) / 2**n
+""",
+            "both attacks fool are counted",
+        ),
+        (
+            "all images are tosses",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), len(a)
+    return sum(math.comb(n, k) for k in range(m, n + 1)) / 2**n
+""",
+            "are tosses of the coin, too",
+        ),
+        (
+            "just this number",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), (a ^ b).sum().item()
+    return math.comb(n, m) / 2**n
+""",
+            "just this number",
+        ),
+    ],
+}
