@@ -30,7 +30,11 @@ class PixelDefend(Purifier):
     At ε = 0.3 in L∞, 74 stay right under 20 steps of PGD that attack the CNN alone, and 61 under 20
     steps with ``backward="substitute"``. White on black, most pixels of a digit are 0 or 1, and
     0.3 does not reach the other side of the middle; at ε = 0.4 the adaptive attack leaves none of
-    the first 30 right, in 15 steps.
+    the first 30 right, in 15 steps. At 0.3 nothing that we tried gets much further. Of the first
+    30, PGD leaves 18 right. So do APGD by the margin of logits and a stand-in that gives the pixels
+    at the edge of the budget four times the slope; APGD by cross-entropy leaves 17, and all of them
+    together leave 17. Walking 40 steps on the CNN alone at ε = 0.6, clipped to 0.3, leaves 26. The
+    mean gradient over noisy copies fools none of the 18. That is no proof.
 
     :param generator: a PixelCNN of images of that kind.
     :param eps_defend: ε_defend, from 0, which changes nothing, to 1.

@@ -26,6 +26,13 @@ class BitDepth(Preprocessing):
     The model's answer changes where a pixel crosses a threshold and nowhere else. So it withstands
     noise that stays away from them, and not an attacker who may cross them.
 
+    With one bit and ε < ½ in L∞, black never becomes white. At ε = 0.3 only the grays between 0.2
+    and 0.8 can cross, 48 pixels a digit. Of 60 test digits that ``mnist-bits`` has right, all that
+    we tried fools 22% or 23%: PGD with this stand-in (20 steps; 100 steps and 3 restarts) or with
+    the identity, APGD by cross-entropy and by margin, and a search that flips, one at a time, the
+    pixel that costs the most margin. Here one bit helps, and not by hiding a gradient. That is no
+    proof. In L2, at ε = 3, 90% and more are fooled.
+
     :param bits: b, from 1 to 16; the images of this package have 8.
     :param backward: how it is differentiated, see :class:`advlab.models.Preprocessing`.
     :raises ValueError: bits out of that range.

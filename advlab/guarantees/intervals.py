@@ -56,7 +56,10 @@ def make_ball(x: Tensor, eps: float, norm: str) -> Ball:
 
 
 def check_ball_norm(norm: str) -> str:
-    """The norm by its one name. :raises ValueError: another than L∞ and L2."""
+    """The norm by its one name.
+
+    :raises ValueError: another norm than L∞ and L2.
+    """
     norm = parse_norm(norm)
     if norm not in ("Linf", "L2"):
         raise ValueError(f"norm: found {norm!r}, expected Linf or L2")

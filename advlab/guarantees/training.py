@@ -41,7 +41,7 @@ class IBPTraining(_Ramped):
     """κ CE(f(x), y) + (1 − κ) CE(ẑ(ε), y), the mean over the batch. Gowal et al. (2018), section 3.
 
     ẑ(ε) are the worst logits that interval bounds allow: ẑ_j is the upper bound of f_j − f_y over
-    the ball, and ẑ_y = 0. The bound costs two forward passes, so a step takes about three times a
+    the ball, and ẑ_y = 0. The bound costs two forward passes, so a step takes about four times a
     plain one, and no attack is run.
 
     At the full ε from the start nothing is learned: every interval is huge, and the network answers

@@ -135,6 +135,14 @@ def test_certificates_are_wrong_at_most_alpha_of_the_time():
     assert wrong.any(), "and α is used: such errors do happen"
 
 
+def test_the_class_is_chosen_by_other_draws_than_those_that_are_counted():
+    """At p = ½ a class is certified with chance α at most; chosen by the same draws, with 2α."""
+    alpha, count = 0.2, 400
+    found = Smoothed(coin(0.5), sigma=1.0).certify(half(count), n0=100, n=100, alpha=alpha)
+    spread = math.sqrt(alpha * (1 - alpha) / count)
+    assert (~found.abstained).double().mean() < alpha + 3 * spread
+
+
 def test_predictions_are_wrong_at_most_alpha_of_the_time():
     alpha, count = 0.1, 400
     found = Smoothed(coin(0.52), sigma=1.0).predict(half(count), n=60, alpha=alpha)

@@ -16,8 +16,8 @@ from .. import Exercise, fail, get, matches, number, numbers, untouched, watch
 def table(seed: int) -> tuple[Tensor, Tensor]:
     """(N,) right before, (A, N) right after; some that were wrong before are right after."""
     draw = torch.Generator().manual_seed(seed)
-    clean = torch.rand(50, generator=draw) < 0.8
-    after = torch.rand(4, 50, generator=draw) < 0.8
+    clean = torch.rand(97, generator=draw) < 0.8
+    after = torch.rand(4, 97, generator=draw) < 0.6
     clean[0], after[:, 0] = False, True  # an attack may mend by luck
     clean[1:3], after[:, 1:3] = True, False  # fallen to all
     clean[3:5], after[:, 3:5] = True, True  # standing
@@ -144,12 +144,12 @@ def flat(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return logits.argmax(1) == y, (torch.autograd.grad(loss, z)[0] == 0).flatten(1)
 
 
-def probe_masked(masked, seed):
+def probe_masked(zero_gradient, seed):
     models, x, y = suspects(seed)
     found, changes = [], []
     for model in models:
         with watch(model=model, x=x, y=y) as changed:
-            found.append(masked(model, x, y))
+            found.append(zero_gradient(model, x, y))
         changes += changed
     return {"the shares": found, "changes": changes}
 

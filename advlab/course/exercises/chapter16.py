@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import Exercise, close, fail, get, matches, tensor, untouched, watch
+from .. import Exercise, close, fail, get, matches, number, tensor, untouched, watch
 
 BITS = (1, 2, 3, 8)
 SAMPLES = 1500
@@ -220,7 +220,7 @@ def verdict_expected(results, seed):
         """Within the error that so many looks leave."""
         return bool(((found - other).abs() <= SIGMAS * spread / looks**0.5 + 1e-6).all())
 
-    seen = get(results, "seen")
+    seen = number(results, "seen")
     if seen == 0:
         fail("the model was not asked at all", "The expectation is over what the model draws.")
     if not near(mean):
@@ -252,7 +252,7 @@ def verdict_expected(results, seed):
         )
     if seen < len(x) * SAMPLES:
         fail(
-            f"the model saw {seen} images, and {SAMPLES} looks at {len(x)} images are "
+            f"the model saw {seen:.0f} images, and {SAMPLES} looks at {len(x)} images are "
             f"{len(x) * SAMPLES}",
             "samples says how many looks are averaged.",
         )

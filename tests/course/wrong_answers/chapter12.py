@@ -24,7 +24,7 @@ def worst_case(clean, after):
         (
             "image by image, by the sum of absolute values",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     flat = []
     for image, label in zip(x, y):
         z = image[None].clone().requires_grad_()
@@ -108,7 +108,7 @@ def worst_case(clean, after):
         (
             "forgets requires_grad on the copy",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     loss = F.cross_entropy(model(x), y, reduction="sum")
     return (torch.autograd.grad(loss, x)[0] == 0).flatten(1).all(1).float().mean().item()
 """,
@@ -117,7 +117,7 @@ def masked(model, x, y):
         (
             "breaks where the graph is cut",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     z = x.clone().requires_grad_()
     logits = model(z)
     g = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), z)[0]
@@ -128,7 +128,7 @@ def masked(model, x, y):
         (
             "counts wrong images, too",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     z = x.clone().requires_grad_()
     loss = F.cross_entropy(model(z), y, reduction="sum")
     if not loss.requires_grad:
@@ -141,7 +141,7 @@ def masked(model, x, y):
         (
             "counts pixels",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     z = x.clone().requires_grad_()
     logits = model(z)
     loss = F.cross_entropy(logits, y, reduction="sum")
@@ -155,7 +155,7 @@ def masked(model, x, y):
         (
             "one flat pixel is enough",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     z = x.clone().requires_grad_()
     logits = model(z)
     loss = F.cross_entropy(logits, y, reduction="sum")
@@ -169,7 +169,7 @@ def masked(model, x, y):
         (
             "nearly zero",
             """
-def masked(model, x, y):
+def zero_gradient(model, x, y):
     z = x.clone().requires_grad_()
     logits = model(z)
     loss = F.cross_entropy(logits, y, reduction="sum")
