@@ -34,7 +34,8 @@ class PixelDefend(Purifier):
     30, PGD leaves 18 right. So do APGD by the margin of logits and a stand-in that gives the pixels
     at the edge of the budget four times the slope; APGD by cross-entropy leaves 17, and all of them
     together leave 17. Walking 40 steps on the CNN alone at ε = 0.6, clipped to 0.3, leaves 26. The
-    mean gradient over noisy copies fools none of the 18. That is no proof.
+    mean gradient over noisy copies fools none of the 18, and neither do 150 queries of Square.
+    That is no proof.
 
     :param generator: a PixelCNN of images of that kind.
     :param eps_defend: ε_defend, from 0, which changes nothing, to 1.

@@ -13,39 +13,52 @@ from .. import Exercise, fail, get, matches, number, numbers, untouched, watch
 # 12.1 The worst case -----------------------------------------------------------------------------
 
 
-def table(seed: int) -> tuple[Tensor, Tensor]:
-    """(N,) right before, (A, N) right after; some that were wrong before are right after."""
+def table(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(N,) right before, (A, N) right after and inside the ball; some are mended by an attack."""
     draw = torch.Generator().manual_seed(seed)
     clean = torch.rand(97, generator=draw) < 0.8
     after = torch.rand(4, 97, generator=draw) < 0.6
     clean[0], after[:, 0] = False, True  # an attack may mend by luck
     clean[1:3], after[:, 1:3] = True, False  # fallen to all
     clean[3:5], after[:, 3:5] = True, True  # standing
-    return clean, after
+    inside = torch.rand(4, 97, generator=draw) < 0.7
+    after[:, 5:7], inside[:, 5:7], clean[5:7] = False, False, True  # fooled, but from outside
+    return clean, after, inside
 
 
 def probe_worst(worst_case, seed):
-    clean, after = table(seed)
-    with watch(clean=clean, after=after) as changes:
-        found = worst_case(clean, after)
-    alone = worst_case(clean, after[:0])
+    clean, after, inside = table(seed)
+    with watch(clean=clean, after=after, inside=inside) as changes:
+        found = worst_case(clean, after, inside)
+    alone = worst_case(clean, after[:0], inside[:0])
     return {"the worst case": found, "without attacks": alone, "changes": changes}
 
 
 def verdict_worst(results, seed):
-    clean, after = table(seed)
+    clean, after, inside = table(seed)
     untouched(results)
     found = number(results, "the worst case")
+    given, after = after, after | ~inside
     standing = clean & after.all(0)
     expected = standing.double().mean().item()
     for wrong, message, hint in (
+        (
+            (clean & given.all(0)).double().mean(),
+            "an image counts as fooled by a perturbation that left the ball",
+            "What lies outside the threat model says nothing about the claim.",
+        ),
+        (
+            (clean & (given & inside).all(0)).double().mean(),
+            "an image counts as fooled if a perturbation left the ball, even where it is right",
+            "Fooled means both: wrong, and inside.",
+        ),
+        (
+            (clean & (given | inside).all(0)).double().mean(),
+            "only perturbations that left the ball count here",
+            "It is the other way round: fooled means wrong, and inside.",
+        ),
         (100 * expected, "this is a percentage", "Give the share of the images, from 0 to 1."),
         (standing.sum(), "this is a count of images", "Give the share of the images, from 0 to 1."),
-        (
-            1 - expected,
-            "this is the share of images that fall",
-            "Robust accuracy counts those that stand.",
-        ),
         (
             after.double().mean(1).min(),
             "this is the lowest accuracy under one attack",
@@ -77,13 +90,18 @@ def verdict_worst(results, seed):
             "this is a share of the images that were right before",
             "The denominator is all the images.",
         ),
+        (
+            1 - expected,
+            "this is the share of images that fall",
+            "Robust accuracy counts those that stand.",
+        ),
     ):
         if matches(found, float(wrong)) and not matches(found, expected):
             fail(message, hint)
     if not matches(found, expected):
         fail(
             f"the worst case is {found:.3f}, and {expected:.3f} of the images stand",
-            "An image stands if it was right before and is right after every attack.",
+            "An image stands if it was right before and no attack inside the ball made it wrong.",
         )
     alone = number(results, "without attacks")
     if not matches(alone, clean.double().mean().item()):

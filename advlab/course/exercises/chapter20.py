@@ -91,7 +91,8 @@ def last_layer(seed: int) -> dict[str, Tensor]:
     W, b = torch.randn(4, 6, generator=draw), torch.randn(4, generator=draw)
     low = torch.rand(5, 6, generator=draw)
     high = low + torch.rand(5, 6, generator=draw)
-    y = torch.randint(0, 4, (5,), generator=draw)
+    y = torch.randperm(4, generator=draw)  # every class, and the first one twice
+    y = torch.cat([y, y[:1]])
     return {"W": W, "b": b, "low": low, "high": high, "y": y}
 
 
@@ -206,7 +207,7 @@ def judge_vote(label: float, radius: float, first: Tensor, second: Tensor) -> No
             if radius < 0:
                 hint = "What does a radius below 0 tell you?"
             else:
-                hint = "Most of the votes are not enough: by how much, for certain?"
+                hint = "Is the bound on p above one half?"
             fail(
                 f"{votes}: it answers {label:.0f} with a radius of {radius:.3f}, and nothing can "
                 f"be certified at α = {ALPHA}",

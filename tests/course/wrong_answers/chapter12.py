@@ -12,10 +12,10 @@ RIGHT = {
         (
             "attack by attack, image by image",
             """
-def worst_case(clean, after):
+def worst_case(clean, after, inside):
     standing = clean.clone()
-    for row in after:
-        standing = standing & row
+    for right, near in zip(after, inside):
+        standing = standing & ~(near & ~right)
     return standing.sum().item() / len(clean)
 """,
         ),
@@ -58,48 +58,67 @@ WRONG = {
         (
             "the strongest attack",
             """
-def worst_case(clean, after):
-    return (clean & after).float().mean(1).amin().item() if len(after) else clean.float().mean()
+def worst_case(clean, after, inside):
+    after = after | ~inside
+    rows = torch.cat([clean[None], clean & after])
+    return rows.float().mean(1).min().item()
 """,
             "lowest accuracy under one attack",
         ),
         (
             "forgets the clean answers",
             """
-def worst_case(clean, after):
-    return after.all(0).float().mean().item()
+def worst_case(clean, after, inside):
+    return (after | ~inside).all(0).float().mean().item()
 """,
             "wrong before the attack counts as right",
         ),
         (
             "a mean",
             """
-def worst_case(clean, after):
-    return (clean & after).float().mean().item()
+def worst_case(clean, after, inside):
+    return (clean & (after | ~inside)).float().mean().item()
 """,
             "mean over the attacks",
         ),
         (
             "any in place of all",
             """
-def worst_case(clean, after):
-    return (clean & after.any(0)).float().mean().item()
+def worst_case(clean, after, inside):
+    return (clean & (after | ~inside).any(0)).float().mean().item()
 """,
             "if any attack fails on it",
         ),
         (
             "of those that were right",
             """
-def worst_case(clean, after):
-    return after.all(0)[clean].float().mean().item()
+def worst_case(clean, after, inside):
+    return (after | ~inside).all(0)[clean].float().mean().item()
 """,
             "share of the images that were right before",
         ),
         (
+            "forgets the ball",
+            """
+def worst_case(clean, after, inside):
+    return (clean & after.all(0)).float().mean().item()
+""",
+            "that left the ball",
+        ),
+        (
+            "outside counts as fooled",
+            """
+def worst_case(clean, after, inside):
+    return (clean & (after & inside).all(0)).float().mean().item()
+""",
+            "even where it is right",
+        ),
+        (
             "breaks with no attack",
             """
-def worst_case(clean, after):
-    return (clean.int() + after.int().sum(0) == 5).float().mean().item()
+def worst_case(clean, after, inside):
+    fooled = (inside & ~after).int().sum(0)
+    return (clean & (fooled == 0)).float().mean().item() if len(after) else 1.0
 """,
             "with no attack at all",
         ),
