@@ -1,4 +1,4 @@
-"""The black-box table of chapter 14 is what `advlab reproduce black-box` measured."""
+"""The tables of chapter 14 are what `advlab reproduce` measured: black-box and stability."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,14 @@ ROWS = {
 COLUMNS = ["FGSM 0.2", "FGSM 0.3", "Rand+FGSM 0.3", "DeepFool", "JSMA", "C&W"]
 
 
+def results(table: str) -> dict[str, dict[str, float]]:
+    text = (ROOT / f"benchmarks/results/{table}.json").read_text(encoding="utf-8")
+    return {name: cell["values"] for name, cell in json.loads(text)["cells"].items()}
+
+
 @pytest.fixture(scope="module")
 def measured() -> dict[str, dict[str, float]]:
-    text = (ROOT / "benchmarks/results/black-box.json").read_text(encoding="utf-8")
-    return {name: cell["values"] for name, cell in json.loads(text)["cells"].items()}
+    return results("black-box")
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +89,26 @@ def test_what_the_page_says_of_the_tables(measured):
 def test_the_least_changes_hardly_carry_over(attack, measured):
     for key in set(SLIDES) - {"FGSM adv. training"}:
         assert measured[attack][key] == natural(measured, key)
+
+
+GAINS = "images (`advlab reproduce stability`)"
+
+
+def gains(kind: str) -> list[float]:
+    """Of stability training over plain training, in points, for each seed."""
+    found = results("stability")
+    pairs = [[found[f"{name}, seed {s}"][kind] for name in ("plain", "stability")] for s in (0, 1)]
+    return [100 * (stable - plain) for plain, stable in pairs]
+
+
+@pytest.mark.parametrize("kind", results("stability")["plain, seed 0"])
+def test_the_page_shows_the_gains_of_stability_training(kind, tables):
+    row = tables[GAINS]["as they are" if kind == "natural" else kind]
+    assert row == [f"{gain:+.2f}".replace("-", "−") for gain in gains(kind)]
+
+
+def test_what_the_page_says_of_the_gains():
+    assert min(gains("noise 0.4")) > 4
+    assert max(gains("rescaled to 1/4")) < -3
+    assert max(gains("crop") + gains("tighter crop")) < 0
+    assert max(map(abs, gains("JPEG, quality 10") + gains("JPEG, quality 3"))) < 0.2
