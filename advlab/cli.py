@@ -189,10 +189,22 @@ def _sanity(args: argparse.Namespace) -> int:
     from .backend import device
     from .data import load
     from .evaluation import sanity
+    from .models import predict_logits
 
+    if args.images < 1:
+        raise ValueError(f"images: expected at least 1, found {args.images}")
     where = device(args.device)
     model = _model(args.model).to(where)
     x, y = load(args.data, device=where).test
+    try:  # a crash would end with 1, which says suspicious
+        predict_logits(model, x[:1])
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"model: {args.model!r} fails on images of shape {tuple(x[:1].shape)} from "
+            f"{args.data}: {type(error).__name__}: {error}"
+        ) from error
     report = sanity(
         model, (x[: args.images], y[: args.images]), eps=args.eps, norm=args.norm, progress=True
     )
@@ -214,10 +226,11 @@ def _model(name: str):
     if "" not in sys.path:  # as python -m does: the user's module is in the folder they are in
         sys.path.insert(0, "")
     try:
-        make = getattr(import_module(module), function)
-        model = make() if callable(make) else make
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"model: {name!r} cannot be loaded: {error}") from error
+        made = getattr(import_module(module), function)
+        model = made if isinstance(made, Module) or not callable(made) else made()
+    except Exception as error:  # whatever the user's own code raises
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"model: {name!r} cannot be loaded: {why}") from error
     if not isinstance(model, Module):
         raise ValueError(f"model: {name!r} is {type(model).__name__}, not a torch.nn.Module")
     return model.eval()

@@ -39,17 +39,26 @@ class BoundedReLU(nn.Hardtanh):
 def bounded(model: nn.Module, t: float) -> nn.Module:
     """A copy of a network, each ``nn.ReLU`` made a :class:`advlab.defenses.BoundedReLU`.
 
-    Weights and modes are kept. The copy answers alike as long as no activation is above t. Train
+    Weights and modes are kept. Only modules can be seen: a call of ``torch.relu`` inside a forward
+    stays without a bound, and so do other activations (``nn.LeakyReLU``, ``nn.ReLU6``). The copy answers alike as long as no activation is above t. Train
     it: a network that learned without a bound does not expect one.
 
     :param model: left as it is.
     :param t: above 0.
-    :raises ValueError: a t that is not above 0, or a model without ``nn.ReLU`` modules.
+    :raises ValueError: a t that is not above 0, or a model that has no ``nn.ReLU`` modules or
+        cannot be copied.
     """
     check_model(model)
     found = 0
+    try:
+        twin = copy.deepcopy(model)
+    except RuntimeError as error:  # torch copies no tensor that was computed from others
+        raise ValueError(
+            f"model: {type(model).__name__} cannot be copied, since it holds a tensor that was "
+            "computed from its weights; detach it"
+        ) from error
     # A root that holds the copy, so that a model that is a lone ReLU is no special case.
-    root = nn.ModuleList([copy.deepcopy(model)])
+    root = nn.ModuleList([twin])
     for parent in list(root.modules()):
         # Not named_children, which names a module that stands in two places only once.
         for name, child in parent._modules.items():

@@ -1,9 +1,12 @@
-"""An objective around another one: both may stand in any order."""
+"""What objectives share that stand around another one: both may stand in any order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Self
+
+import torch.nn.functional as F
+from torch import Tensor
 
 from ..training import CrossEntropy, Objective
 
@@ -23,3 +26,12 @@ class Composed:
             return self
         now = self.objective.at(progress)
         return self if now is self.objective else replace(self, objective=now)
+
+
+def divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p ‖ q), the mean over the images and, of maps, over their pixels as well.
+
+    :param p: log-probabilities (N, K) or (N, K, H, W).
+    :param q: likewise.
+    """
+    return F.kl_div(q, p, log_target=True, reduction="batchmean") / q[0, 0].numel()

@@ -79,7 +79,8 @@ class SoftLabels:
         left as it was found.
     :param temperature: T, at least 10⁻⁶.
     :param name: of the teacher, for cards and checkpoints.
-    :raises ValueError: a temperature out of this range.
+    :raises ValueError: a temperature out of this range, or a teacher of other classes than the
+        student.
     :raises TypeError: a teacher that is no ``torch.nn.Module``.
     """
 
@@ -95,5 +96,10 @@ class SoftLabels:
         where = device_of(self.teacher) or x.device
         with torch.no_grad(), evaluating(self.teacher):
             logits = self.teacher(x.to(where)).to(x.device)
-        p = (logits / self.temperature).softmax(1)
-        return F.cross_entropy(model(x) / self.temperature, p)
+        p, answer = (logits / self.temperature).softmax(1), model(x)
+        if answer.shape != p.shape:
+            raise ValueError(
+                f"teacher: expected logits of shape {tuple(answer.shape)}, as the student's, found "
+                f"{tuple(p.shape)}; a student learns the classes of its teacher"
+            )
+        return F.cross_entropy(answer / self.temperature, p)

@@ -42,7 +42,7 @@ class GaussianAugmentation(Composed):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         copies = noisy(x.repeat(self.copies, 1, 1, 1), self.sigma, self.clip)
-        return self.objective(model, torch.cat((x, copies)), y.repeat(self.copies + 1))
+        return self.objective(model, torch.cat((x, copies)), torch.cat([y] * (self.copies + 1)))
 
 
 def noisy(x: Tensor, sigma: float, clip: bool) -> Tensor:

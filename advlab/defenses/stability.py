@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import check_number
-from .composed import Composed
+from .composed import Composed, divergence
 from .gda import noisy
 
 DISTANCES = ("kl", "l2")
@@ -56,6 +55,5 @@ class StabilityTraining(Composed):
         if self.distance == "l2":
             distance = (clean - moved).square().sum(1).mean()
         else:
-            p, q = clean.log_softmax(1), moved.log_softmax(1)
-            distance = F.kl_div(q, p, log_target=True, reduction="batchmean")
+            distance = divergence(clean.log_softmax(1), moved.log_softmax(1))
         return self.objective(model, x, y) + self.alpha * distance

@@ -21,8 +21,10 @@ class TRADES(Adversarial):
 
     Zhang et al. (2019), equation 5, with β = 1/λ and, as in the authors' code, the divergence
     KL(p ‖ q) = Σ p log(p / q) of p = softmax f(x) and q = softmax f(x̃): the natural answer comes
-    first. Gradients reach the weights through both. At x̃ = x the divergence is 0 and so is its
-    gradient, therefore the walk of T steps starts at x + 0.001 n, n ~ N(0, I).
+    first. Gradients reach the weights through both; x and x̃ go through the model one after the
+    other, so batch normalization sees each by itself. At x̃ = x the divergence is 0 and so is its
+    gradient, therefore the walk of T steps starts at x + 0.001 n, n ~ N(0, I), which
+    we clip to [0, 1] already there.
 
     β weighs accuracy on natural images against robustness; the paper's tables use 1 and 6. A step
     of training costs T + 2 plain ones, and a forward pass.

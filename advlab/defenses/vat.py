@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import threat
 from ..checks import check_number, check_whole
 from ..images import check_images
-from .composed import Composed
+from .composed import Composed, divergence
 from .inner import evaluating
 
 
@@ -31,8 +31,9 @@ class VAT(Composed):
     the eigenvector of H with the largest eigenvalue, and power iteration finds it without H
     (equations 12 to 14): from a random d of length 1, d ← g / ‖g‖₂ with g = ∇_r KL at r = ξd.
 
-    Where we differ from the paper: r is looked for in evaluation mode, so that looking moves no
-    batch statistics; x + r is clipped to [0, 1], where the paper has no bounds; and ξ is 0.1,
+    Where we differ from the paper: LDS is that of the network as it will be used, in evaluation
+    mode, p(x) as well as p(x + r): it moves no batch statistics, and is 0 where r is, with dropout
+    and batch normalization too; x + r is clipped to [0, 1], where the paper has no bounds; and ξ is 0.1,
     not 10⁻⁶, at which float32 rounds the change of p(x) away. On six digits and the zoo's
     ``mnist-cnn``, the cosine between r and the true eigenvector is 0.90 on average after one
     iteration and 0.97 after three; with ξ = 10⁻⁶ it is 0.60 and 0.69.
@@ -44,7 +45,8 @@ class VAT(Composed):
     :param clip: clip x + r to [0, 1].
     :param objective: L₀, ``objective(model, x, y)``.
     :param unlabeled: (M, C, H, W) in [0, 1], images without labels, or None. Each step draws from
-        them as many as the batch has, and LDS is the mean over both. They are not copied.
+        them as many as the batch has, and LDS is the mean over both. They are not copied. Neither
+        the representation nor a checkpoint tells one pool from another.
     :raises ValueError: a number out of its range, or ``unlabeled`` that are no images.
     """
 
@@ -53,7 +55,7 @@ class VAT(Composed):
     iterations: int = 1
     weight: float = 1.0
     clip: bool = True
-    unlabeled: Tensor | None = field(default=None, repr=False)
+    unlabeled: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self):
         check_number(self, "eps")
@@ -68,16 +70,23 @@ class VAT(Composed):
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         images = x
         if self.unlabeled is not None:
+            if self.unlabeled.shape[1:] != x.shape[1:]:
+                found, wanted = (tuple(t.shape[1:]) for t in (self.unlabeled, x))
+                raise ValueError(f"unlabeled: expected images of shape {wanted}, found {found}")
             rows = torch.randint(len(self.unlabeled), (len(x),)).to(self.unlabeled.device)
             images = torch.cat((x, self.unlabeled[rows].to(x)))
         return self.objective(model, x, y) + self.weight * self.lds(model, images)
 
     def lds(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The mean of LDS(x) over the images (N, C, H, W), at least 0. No labels."""
+        """The mean of LDS(x) over the images (N, C, H, W), at least 0. No labels.
+
+        Of a model of maps, (N, K, H, W), the mean over the pixels as well.
+        """
         p = _log_softmax(model, x)
         moved = x + self._perturbation(model, x, p)
-        q = model(moved.clamp(0, 1) if self.clip else moved).log_softmax(1)
-        return F.kl_div(q, p, log_target=True, reduction="batchmean")
+        with evaluating(model):
+            q = model(moved.clamp(0, 1) if self.clip else moved).log_softmax(1)
+        return divergence(p, q)
 
     def perturbation(self, model: nn.Module, x: Tensor) -> Tensor:
         """r for each image, (N, C, H, W), of length ε, before any clipping.
@@ -100,6 +109,6 @@ class VAT(Composed):
 
 
 def _log_softmax(model: nn.Module, x: Tensor) -> Tensor:
-    """log p(x), (N, K), a constant: in evaluation mode, without gradients."""
+    """log p(x), (N, K, ...), a constant: in evaluation mode, without gradients."""
     with torch.no_grad(), evaluating(model):
         return model(x).log_softmax(1)

@@ -13,7 +13,8 @@ from .. import threat
 from ..attacks import APGD, EOT, PGD, Attack
 from ..models.contract import predict_logits
 from ..models.preprocessing import Preprocessing
-from .attempt import TOLERANCE
+from ..goals import UNTARGETED
+from .attempt import TOLERANCE, aim_of
 from .chance import seeded
 from .costs import prediction_costs
 from .evaluate import evaluate
@@ -131,22 +132,31 @@ def compare(
     each defended model an adaptive one.
 
     :param models: name → model; costs are against the first.
-    :param attacks: as for :func:`advlab.evaluation.evaluate`.
+    :param attacks: as for :func:`advlab.evaluation.evaluate`, after any class but the true one.
     :param data: (x, y), images and their true classes, on the models' device.
     :param eps: ε of the worst case.
     :param norm: of ε.
     :param adaptive: model → attack that knows of its defense: the column "adaptive".
-    :param limits: attack → (norm, largest size that counts), for attacks without ε.
+    :param limits: attack → (norm, largest size that counts), for attacks without ε; "adaptive" is
+        the name of that column.
     :param training: model → cost of training, as :func:`advlab.evaluation.training_costs` gives it.
     :param seed: of what random models draw.
     :param progress: show a bar over the models.
-    :raises ValueError: no model, an attack without ε and without a limit, names in ``adaptive``,
+    :raises ValueError: no model, an ε below 0, an attack that wants something else than a wrong
+        answer, or one without ε and without a limit, names in ``adaptive``,
         ``limits`` or ``training`` that are not there, or what ``evaluate`` raises.
     """
     adaptive, limits, training = dict(adaptive or {}), dict(limits or {}), dict(training or {})
-    named = dict(attacks if isinstance(attacks, Mapping) else ((str(a), a) for a in attacks))
+    if not isinstance(attacks, Mapping):
+        attacks = list(attacks)
+        if len({str(a) for a in attacks}) < len(attacks):
+            raise ValueError("attacks: two have one name; pass a dict to name them")
+        attacks = {str(a): a for a in attacks}
+    named = dict(attacks)
     limits = {name: (threat.parse_norm(unit), size) for name, (unit, size) in limits.items()}
     norm = threat.parse_norm(norm)
+    if not 0 <= eps < float("inf"):
+        raise ValueError(f"eps: expected a finite number, at least 0, found {eps!r}")
     if not models:
         raise ValueError("models: expected at least one, found none")
     if ADAPTIVE in named:
@@ -154,13 +164,18 @@ def compare(
     for what, given, known in (
         ("adaptive", adaptive, models),
         ("training", training, models),
-        ("limits", limits, named),
+        ("limits", limits, {**named, ADAPTIVE: None} if adaptive else named),
     ):
         if unknown := set(given) - set(known):
             raise ValueError(
                 f"{what}: found {sorted(unknown)}, expected among {', '.join(known) or 'nothing'}"
             )
-    for name, attack in named.items():
+    for name, attack in [*named.items(), *((ADAPTIVE, a) for a in adaptive.values())]:
+        if aim_of(attack) != UNTARGETED:
+            raise ValueError(
+                f"attacks: {name!r} wants {aim_of(attack)}; expected attacks after any wrong "
+                "class. Use evaluate, which takes targets"
+            )
         if getattr(attack, "eps", None) is None and name not in limits:
             raise ValueError(f"limits: expected (norm, size) for {name!r}, which has no eps")
     rows, costs = [], prediction_costs(models, data[0])

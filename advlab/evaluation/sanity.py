@@ -73,6 +73,8 @@ class Sanity:
         ]
         for check in self.suspicious:
             lines += ["", f"{check.name}: {check.says}"]
+        for attack, why in self.failed.items():
+            lines += ["", f"could not be run, and counts as fooling none: {attack}: {why}"]
         if not self.suspicious:
             lines += ["", "Nothing suspicious was found. This is no proof of robustness."]
         if self.attacked < FEW:
@@ -121,6 +123,8 @@ def sanity(
     two attacks apart no such check trips. Use 100 images or more.
 
     A model that passes is not shown to be robust; one that is suspicious is not shown to be weak.
+    A model that hides from one step alone (trained on FGSM, say) passes, since PGD is not fooled;
+    its robust accuracy tells.
     A random defense is suspicious by design, until an attack averages over its draws.
 
     Where we differ: "100%" is a test of a stray 2%, and the unbounded attack starts at the image
