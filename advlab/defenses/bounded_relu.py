@@ -40,8 +40,9 @@ def bounded(model: nn.Module, t: float) -> nn.Module:
     """A copy of a network, each ``nn.ReLU`` made a :class:`advlab.defenses.BoundedReLU`.
 
     Weights and modes are kept. Only modules can be seen: a call of ``torch.relu`` inside a forward
-    stays without a bound, and so do other activations (``nn.LeakyReLU``, ``nn.ReLU6``). The copy answers alike as long as no activation is above t. Train
-    it: a network that learned without a bound does not expect one.
+    stays without a bound, and so do other activations (``nn.LeakyReLU``, ``nn.ReLU6``). The copy
+    answers alike as long as no activation is above t. Train it: a network that learned without a
+    bound does not expect one.
 
     :param model: left as it is.
     :param t: above 0.

@@ -33,8 +33,8 @@ class VAT(Composed):
 
     Where we differ from the paper: LDS is that of the network as it will be used, in evaluation
     mode, p(x) as well as p(x + r): it moves no batch statistics, and is 0 where r is, with dropout
-    and batch normalization too; x + r is clipped to [0, 1], where the paper has no bounds; and ξ is 0.1,
-    not 10⁻⁶, at which float32 rounds the change of p(x) away. On six digits and the zoo's
+    and batch normalization too; x + r is clipped to [0, 1], where the paper has no bounds; and ξ
+    is 0.1, not 10⁻⁶, at which float32 rounds the change of p(x) away. On six digits and the zoo's
     ``mnist-cnn``, the cosine between r and the true eigenvector is 0.90 on average after one
     iteration and 0.97 after three; with ξ = 10⁻⁶ it is 0.60 and 0.69.
 

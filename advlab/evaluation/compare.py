@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 
 from .. import threat
 from ..attacks import APGD, EOT, PGD, Attack
+from ..goals import UNTARGETED
 from ..models.contract import predict_logits
 from ..models.preprocessing import Preprocessing
-from ..goals import UNTARGETED
 from .attempt import TOLERANCE, aim_of
 from .chance import seeded
 from .costs import prediction_costs
