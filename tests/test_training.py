@@ -343,3 +343,14 @@ def test_bad_data_and_models_are_refused(data):
         run(data, network().requires_grad_(False))
     with pytest.raises(ValueError, match="expected a scalar"):
         run(data, objective=lambda model, x, y: F.cross_entropy(model(x), y, reduction="none"))
+
+
+def test_a_model_with_a_forward_of_its_own_keeps_it(data, monkeypatch):
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f: real(f, backend="eager"))
+    model = network(dropout=0.0)
+    own = model.forward
+    model.forward = lambda x: own(x)
+    mine = model.forward
+    run(data, model, compile=True, epochs=1)
+    assert vars(model)["forward"] is mine

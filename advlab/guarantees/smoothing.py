@@ -237,17 +237,18 @@ class Smoothed:
         return counts
 
 
-def lower_bound(k: int, n: int, alpha: float) -> float:
+def lower_bound(k: int | Tensor, n: int | Tensor, alpha: float) -> float:
     """p such that P(p ≤ the true probability) ≥ 1 − α, when k of n draws came out: Clopper–Pearson.
 
     The α-quantile of Beta(k, n − k + 1), and 0 where k is 0. Clopper & Pearson (1934), one-sided:
     exact for every n, where the bell-shaped approximation fails near 1.
 
-    :param k: from 0 to n.
-    :param n: at least 1.
+    :param k: from 0 to n: a whole number, or a tensor that holds one, as ``votes[label]`` does.
+    :param n: at least 1, likewise.
     :param alpha: in (0, 1).
     :raises ValueError: a number out of its range.
     """
+    k, n = (v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for v in (k, n))
     check_count("n", n, 1)
     check_count("k", k)
     if k > n:

@@ -90,3 +90,29 @@ def test_a_model_without_relu_modules_is_told():
         bounded(LogisticRegression(), 1.0)
     with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module"):
         bounded(torch.relu, 1.0)
+
+
+class Twisted(nn.Module):
+    """Its buffer is computed from a weight: torch cannot copy it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.relu = nn.Linear(2, 2), nn.ReLU()
+        self.register_buffer("twice", 2 * self.linear.weight)
+
+    def forward(self, x):
+        return self.relu(torch.relu(10 * self.linear(x)))
+
+
+def test_a_model_that_cannot_be_copied_is_told():
+    with pytest.raises(ValueError, match=r"Twisted cannot be copied.*detach it"):
+        bounded(Twisted(), 1.0)
+
+
+def test_modules_inside_modules_are_found_and_calls_are_not():
+    model = Twisted()
+    model.twice = model.twice.detach()
+    outer = bounded(nn.Sequential(model, nn.ReLU6()), 0.5)
+    assert isinstance(outer[0].relu, BoundedReLU)
+    assert isinstance(outer[1], nn.ReLU6)
+    assert torch.relu(10 * outer[0].linear(torch.ones(1, 2))).max() > 0.5  # as the docstring warns

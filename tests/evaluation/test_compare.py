@@ -101,6 +101,15 @@ def test_an_attack_without_eps_counts_up_to_its_limit(small_model, small_images)
     assert wide["one"].worst == 0  # they lie inside the ball of the worst case
 
 
+def test_an_adaptive_attack_without_eps_is_held_to_its_limit(small_model, small_images):
+    settings = {"eps": EPS, "adaptive": {"one": DeepFool()}}
+    for size, kept in ((0.0, 1), (1e3, 0)):
+        found = compare(
+            {"one": small_model}, {}, small_images, limits={"adaptive": ("L2", size)}, **settings
+        )
+        assert found["one"].robust == {"adaptive": kept}
+
+
 def test_costs_are_ratios_to_the_first(small_model, small_images):
     x, y = small_images
     models = {"fast": small_model, "slow": nn.Sequential(Slow(), small_model)}
@@ -156,7 +165,7 @@ def test_what_a_random_model_draws_is_the_same_again(small_model, small_images):
 
 
 def test_bad_input(small_model, small_images):
-    one = {"one": small_model}
+    one, aimed = {"one": small_model}, PGD(eps=EPS, targeted=True)
     with pytest.raises(ValueError, match="models: expected at least one"):
         compare({}, ATTACKS, small_images, eps=EPS)
     with pytest.raises(ValueError, match="which has no eps"):
@@ -169,6 +178,18 @@ def test_bad_input(small_model, small_images):
         compare(one, ATTACKS, small_images, eps=EPS, training={"two": 1.0})
     with pytest.raises(ValueError, match="name of a column"):
         compare(one, {"adaptive": FGSM()}, small_images, eps=EPS)
+    with pytest.raises(ValueError, match="two have one name"):
+        compare(one, [FGSM(eps=EPS), FGSM(eps=EPS)], small_images, eps=EPS)
+    with pytest.raises(ValueError, match="eps: expected a finite number, at least 0, found -1"):
+        compare(one, ATTACKS, small_images, eps=-1)
+    with pytest.raises(ValueError, match="'PGD' wants targeted; expected attacks after any wrong"):
+        compare(one, {"PGD": aimed}, small_images, eps=EPS)
+    with pytest.raises(ValueError, match="'adaptive' wants targeted"):
+        compare(one, ATTACKS, small_images, eps=EPS, adaptive={"one": aimed})
+    with pytest.raises(ValueError, match=r"limits: expected \(norm, size\) for 'adaptive'"):
+        compare(one, ATTACKS, small_images, eps=EPS, adaptive={"one": DeepFool()})
+    with pytest.raises(ValueError, match="limits: found"):
+        compare(one, ATTACKS, small_images, eps=EPS, limits={"adaptive": ("L2", 1.0)})
     with pytest.raises(ValueError, match="repeats"):
         prediction_costs(one, small_images[0], repeats=0)
     with pytest.raises(ValueError, match="steps"):

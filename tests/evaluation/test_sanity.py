@@ -253,6 +253,15 @@ def test_the_zoos_networks_pass(name, device):
     assert report.passed, str(report)
 
 
+def test_a_model_that_hides_from_one_step_is_not_called_robust(device):
+    """PGD is not fooled by it, so no check trips; its robust accuracy says what it is worth."""
+    x, y = (t[:40] for t in data.load("mnist5k", device=device).test)
+    report = sanity(load_model("mnist-fgsm-mix", device), (x, y), eps=0.3, steps=10, queries=2)
+    assert report["one step beats many"].measured["FGSM fools"] < 10
+    assert report.passed
+    assert report.robust_accuracy < 0.1
+
+
 def test_a_random_model_gives_the_same_report_again(linear, images):
     state = torch.random.get_rng_state()
     first = sanity(noisy(linear), images, **QUICK)
@@ -264,6 +273,9 @@ def test_a_random_model_gives_the_same_report_again(linear, images):
 def test_what_cannot_be_attacked_is_said(linear, images):
     report = sanity(detached(linear), images, **QUICK)
     assert any("differentiable" in why for why in report.failed.values())
+    for attack, why in report.failed.items():
+        assert f"could not be run, and counts as fooling none: {attack}: {why}" in str(report)
+    assert "could not be run" not in str(sanity(linear, images, **QUICK))
 
 
 def test_few_images_are_mentioned_and_give_no_alarm_by_comparison(linear, images):

@@ -114,6 +114,14 @@ def test_clopper_pearson_is_the_tail_of_the_binomial(n, alpha, data):
     assert lower_bound(0, n, alpha) == 0
 
 
+def test_votes_may_be_counted_by_a_tensor():
+    votes = torch.tensor([80, 15, 5])
+    assert lower_bound(votes[0], votes.sum(), 0.01) == lower_bound(80, 100, 0.01)
+    for wrong in (votes, votes[:1], votes[0] / 2, votes[0] > 3):
+        with pytest.raises(ValueError, match="k: expected a whole number, at least 0, found"):
+            lower_bound(wrong, 100, 0.01)
+
+
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("n", [10, 100])
 def test_the_bound_is_above_the_truth_at_most_alpha_of_the_time(p, n):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
+from statistics import NormalDist, StatisticsError
 
 import torch
 from torch import Tensor
@@ -52,6 +52,21 @@ def verdict_layer(results, seed):
             fail(
                 "the low ends of the inputs were sent to the lowest, whatever the weight's sign",
                 "With a negative weight, which end of the input makes the neuron small?",
+            )
+        either = tuple(pick(*straight) for pick in (torch.minimum, torch.maximum))
+        if matches(lowest, either[0]) and matches(highest, either[1]):
+            fail(
+                "these are the smaller and the larger of what all low and all high ends give",
+                "Within one neuron some inputs must be low and others high at the same time.",
+            )
+        rising = tuple((end @ W.clamp(min=0).T + b).relu() for end in (low, high))
+        if matches(lowest, rising[0]) and matches(highest, rising[1]):
+            fail("only the positive weights were counted", "What do the negative ones add?")
+        twice = (wanted[0] - b).relu(), (wanted[1] + b).relu()
+        if matches(lowest, twice[0]) and matches(highest, twice[1]):
+            fail(
+                "the bias was added to the radius, too",
+                "It moves the center. Does an interval get wider by it?",
             )
         if (lowest > highest).any():
             fail("in places the lowest is above the highest", "Which end suits a negative weight?")
@@ -127,6 +142,11 @@ def verdict_margins(results, seed):
         fail("these are the largest margins", "The attacker picks the end that makes a lead small.")
     if matches(found, least(-rows, low, high) - offset):
         fail("these are margins of z_j over z_y", "The lead of the true class: z_y − z_j.")
+    if matches(found, -expected):
+        fail(
+            "these are the least margins with the opposite sign",
+            "Above 0: y leads, whatever the attacker does.",
+        )
     if matches(found, expected - offset):
         fail("the bias is missing", "The two classes have biases of their own: their difference.")
     middle = (rows * ((low + high) / 2)[:, None]).sum(2) + offset
@@ -171,8 +191,11 @@ def probe_certify(certify, seed):
     found = []
     for first, second in polls(seed):
         with watch(first=first, second=second) as changes:
-            pair = certify(first, second, SIGMA, ALPHA)
-        found.append({"the pair": pair, "changes": changes})
+            try:
+                pair, refused = certify(first, second, SIGMA, ALPHA), False
+            except StatisticsError:  # of inv_cdf; the votes before these may say why
+                pair, refused = None, True
+        found.append({"the pair": pair, "refused": refused, "changes": changes})
     return {"found": found}
 
 
@@ -182,6 +205,11 @@ def verdict_certify(results, seed):
         fail("the answers did not come back")
     for entry, (first, second) in zip(found, cases, strict=True):
         untouched(entry)
+        if get(entry, "refused") is not False:
+            fail(
+                f"votes {first.tolist()} and then {second.tolist()}: inv_cdf refuses this p",
+                "It takes p above 0 and below 1. What is p here, and is it above one half?",
+            )
         pair = pair_of(entry, "(label, radius)")
         judge_vote(number(pair, "label"), number(pair, "radius"), first, second)
     return (

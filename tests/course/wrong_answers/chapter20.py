@@ -54,6 +54,15 @@ def certify(first, second, sigma, alpha):
     return label, torch.tensor(sigma * NormalDist().inv_cdf(p))
 """,
         ),
+        (
+            "counts that stay tensors",
+            """
+def certify(first, second, sigma, alpha):
+    label = first.argmax()
+    p = guarantees.lower_bound(second[label], second.sum(), alpha)
+    return (label, sigma * NormalDist().inv_cdf(p)) if p > 0.5 else (-1, 0)
+""",
+        ),
     ],
 }
 
@@ -123,6 +132,33 @@ def interval_layer(W, b, low, high):
 """,
             "expected the pair",
         ),
+        (
+            "the smaller and the larger of two",
+            """
+def interval_layer(W, b, low, high):
+    one, two = low @ W.T + b, high @ W.T + b
+    return torch.minimum(one, two).relu(), torch.maximum(one, two).relu()
+""",
+            "the smaller and the larger",
+        ),
+        (
+            "positive weights alone",
+            """
+def interval_layer(W, b, low, high):
+    up = W.clamp(min=0)
+    return (low @ up.T + b).relu(), (high @ up.T + b).relu()
+""",
+            "only the positive weights",
+        ),
+        (
+            "the bias in the radius",
+            """
+def interval_layer(W, b, low, high):
+    c, r = (low + high) / 2 @ W.T + b, (high - low) / 2 @ W.abs().T + b
+    return (c - r).relu(), (c + r).relu()
+""",
+            "added to the radius",
+        ),
     ],
     "20.2": [
         (
@@ -144,6 +180,16 @@ def least_margins(W, b, low, high, y):
     return (rows.clamp(min=0) * u + rows.clamp(max=0) * l).sum(2) + b[y][:, None] - b
 """,
             "largest margins",
+        ),
+        (
+            "with the opposite sign",
+            """
+def least_margins(W, b, low, high, y):
+    rows = W - W[y][:, None]
+    l, u = low[:, None], high[:, None]
+    return (rows.clamp(min=0) * u + rows.clamp(max=0) * l).sum(2) + b - b[y][:, None]
+""",
+            "opposite sign",
         ),
         (
             "the other way round",
@@ -275,7 +321,19 @@ def certify(first, second, sigma, alpha):
     radius = sigma * NormalDist().inv_cdf(p)
     return (label, radius) if p > 0.5 else (-1, 0.0)
 """,
-            "p must be in the range",
+            "inv_cdf refuses this p",
+        ),
+        (
+            "k/n for p, which may be 1",
+            """
+def certify(first, second, sigma, alpha):
+    label = first.argmax().item()
+    p = second[label].item() / second.sum().item()
+    if p <= 0.5:
+        return -1, 0.0
+    return label, sigma * NormalDist().inv_cdf(p)
+""",
+            "too high by luck",
         ),
     ],
 }
