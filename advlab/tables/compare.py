@@ -22,6 +22,7 @@ from .base import Cell, Table, markdown
 
 PLAIN = "mnist-cnn"
 CLEAN = "clean"
+ALL = 1000  # the test images of mnist5k
 SLOW = {"images": 50, "steps": 20, "attacks": ["FGSM", "R+FGSM", "PGD", ADAPTIVE]}
 SETTINGS = {
     "data": "mnist5k",
@@ -161,7 +162,7 @@ def show(cells: Mapping[str, dict]) -> str:
         rows.append(
             [
                 name,
-                f"{whole['clean']:.1%}" if whole else "",
+                f"{whole['clean']:.1%}" + _of(whole["images"], ALL) if whole else "",
                 *(_shown(found.get(column), most) for column in COLUMNS),
                 f"{1 - len(fallen) / most:.1%}" + _of(most) if most else "",
                 f"{whole['prediction']:.2f}x" if whole else "",
@@ -177,8 +178,9 @@ def show(cells: Mapping[str, dict]) -> str:
             f"have no ε: {limits}. {SETTINGS['images']} images, or the number in brackets.",
             markdown(rows),
             "Worst case: right after all attacks, of the perturbations inside L∞, each judged by "
-            "one look: where the answers are random, some are wrong by luck. AutoAttack is a "
-            f"smaller version of itself ({SETTINGS['AutoAttack']}), and so is C&W "
+            "one look: where the answers are random, some are wrong by luck; an attack that saw "
+            f"fewer images counts on those alone. Clean: of {ALL:,}. AutoAttack is a smaller "
+            f"version of itself ({SETTINGS['AutoAttack']}), and so is C&W "
             f"({SETTINGS['C&W']}). Adaptive: PGD through substitutes (BPDA), with a mean over "
             f"{SETTINGS['samples']} looks (EOT) where the answers are random; else APGD on the "
             "ratio of logits. Costs: times those of the undefended network, measured in turns; "
@@ -191,8 +193,8 @@ def _shown(found: Mapping | None, most: int) -> str:
     return "–" if found is None else f"{found['robust']:.1%}" + _of(found["images"])
 
 
-def _of(images: int) -> str:
-    return f" ({images})" if images != SETTINGS["images"] else ""
+def _of(images: int, usual: int = SETTINGS["images"]) -> str:
+    return f" ({images})" if images != usual else ""
 
 
 COMPARE = Table(

@@ -12,6 +12,45 @@ from .. import Exercise, close, fail, get, matches, number, numbers, tensor, unt
 from . import chapter05
 from .chapter04 import gradient, step
 
+
+def in_both_modes(model: nn.Module, call: Callable[[], object]) -> tuple[list, list[bool]]:
+    """What a call returns with the model in training and in evaluation mode; its mode after."""
+    found, after = [], []
+    for training in (True, False):
+        model.train(training)
+        found.append(call())
+        after.append(model.training)
+    return found, after
+
+
+def mode_kept(results: dict) -> None:
+    names = ("evaluation", "training")
+    for came, went in zip((True, False), get(results, "modes"), strict=True):
+        if came is not went:
+            fail(
+                f"the model came in {names[came]} mode and went back in {names[not came]} mode",
+                "A model may come in either mode. Which attribute tells?",
+            )
+
+
+def slopes_of(loss: object, of: list[Tensor]) -> Tensor | None:
+    """The slope of a loss in some tensors, in one row; None where it has none."""
+    if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
+        return None
+    found = torch.autograd.grad(loss.sum(), of, allow_unused=True)
+    return torch.cat([torch.zeros_like(t) if g is None else g for g, t in zip(found, of)])
+
+
+def trainable(results: dict, expected: Tensor, name: str, hint: str) -> None:
+    """Fail where the slopes are not those of the right loss."""
+    if results.get("its slopes") is None:
+        fail(
+            "the loss is right, and nothing can be trained on it: it is cut from the graph",
+            "What may be detached is the images. The loss may not, nor become a Python number.",
+        )
+    close(tensor(results, "its slopes", like=expected), expected, name, hint)
+
+
 # 13.1 The mixed loss -----------------------------------------------------------------------------
 
 EPS, MIX = 0.1, 0.3
@@ -19,27 +58,38 @@ EPS, MIX = 0.1, 0.3
 
 def probe_mixed(mixed_loss, seed):
     model, x, y = chapter05.problem(seed)
-    with watch(model=model, x=x, y=y) as changes:
-        loss = mixed_loss(model, x, y, EPS, MIX)
-    slopes = None
-    if isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1:
-        found = torch.autograd.grad(loss.sum(), list(model.parameters()), allow_unused=True)
-        slopes = torch.cat([g.flatten() for g in found if g is not None])
+    changes: list[str] = []
+
+    def call():
+        with watch(model=model, x=x, y=y) as changed:
+            loss = mixed_loss(model, x, y, EPS, MIX)
+        # The mode has a sentence of its own.
+        changes.extend(c for c in changed if c != "model.training")
+        return loss
+
+    (loss, _), modes = in_both_modes(model, call)
+    slopes = slopes_of(loss, list(model.parameters()))
     if isinstance(loss, Tensor):
         loss = loss.detach()
-    return {"the loss": loss, "its slopes": slopes, "changes": changes}
+    return {"the loss": loss, "its slopes": slopes, "changes": changes, "modes": modes}
 
 
 def mixes(seed: int) -> dict[str, tuple[Tensor, nn.Module]]:
     """The loss with its graph, and what is easily taken for it, with the model of each."""
 
-    def losses(attacked: str, judged: str = "true", sign: int = 1, clip: bool = True) -> tuple:
+    def losses(
+        attacked: str,
+        judged: str = "true",
+        learned: str = "true",
+        sign: int = 1,
+        clip: bool = True,
+    ) -> tuple:
         model, x, y = chapter05.problem(seed)
         labels = {"true": y, "predicted": model(x).argmax(1)}
         g = sign * gradient(model, x, labels[attacked])
         x_adv = step(x, g, EPS) if clip else x + EPS * g.sign()
-        natural, adversarial = (F.cross_entropy(model(i), labels[judged]) for i in (x, x_adv))
-        return natural, adversarial, model
+        natural = F.cross_entropy(model(x), labels[learned])
+        return natural, F.cross_entropy(model(x_adv), labels[judged]), model
 
     def mixed(parts: tuple, a: float = MIX, b: float = 1 - MIX) -> tuple[Tensor, nn.Module]:
         return a * parts[0] + b * parts[1], parts[2]
@@ -52,13 +102,15 @@ def mixes(seed: int) -> dict[str, tuple[Tensor, nn.Module]]:
         "natural": mixed(losses("predicted"), 1.0, 0.0),
         "adversarial": mixed(losses("predicted"), 0.0, 1.0),
         "true label": mixed(losses("true")),
-        "predicted": mixed(losses("predicted", "predicted")),
+        "predicted": mixed(losses("predicted", "predicted", "predicted")),
+        "half predicted": mixed(losses("predicted", "predicted")),
         "down": mixed(losses("predicted", sign=-1)),
         "no clip": mixed(losses("predicted", clip=False)),
     }
 
 
 def verdict_mixed(results, seed):
+    mode_kept(results)
     untouched(results)
     hint = "cross_entropy averages over the batch when nothing else is asked for."
     found = get(results, "the loss")
@@ -74,6 +126,11 @@ def verdict_mixed(results, seed):
             ("adversarial", "only the attacked images count", "What is the weight of the others?"),
             ("true label", "the attack used the true labels", "Which label does the step leave?"),
             ("predicted", "the losses compare with what the model says", "What should it learn?"),
+            (
+                "half predicted",
+                "the loss on the attacked images compares with what the model says",
+                "ŷ is for the step alone. What is the label of the attacked image?",
+            ),
             ("down", "the attack lowers the loss, so it helps", "Which way does the step go?"),
             ("no clip", "the attacked images left [0, 1]", "What is the last thing FGSM does?"),
         ):
@@ -82,15 +139,9 @@ def verdict_mixed(results, seed):
         if matches(loss / 40, expected):
             fail("the loss is the sum over the batch, expected the mean", hint)
     close(loss, expected, "the loss", "Compare it with the equation, one term at a time.")
-    if results.get("its slopes") is None:
-        fail(
-            "the loss is right, and nothing can be trained on it: it is cut from the graph",
-            "Which of the two may be detached, the images or the loss?",
-        )
-    slopes = torch.cat([g.flatten() for g in torch.autograd.grad(expected, [*model.parameters()])])
-    close(
-        tensor(results, "its slopes", like=slopes),
-        slopes,
+    trainable(
+        results,
+        slopes_of(expected, list(model.parameters())),
         "the slope of the loss in the weights",
         "Both losses must reach the weights.",
     )
@@ -120,6 +171,7 @@ def walk(
     *,
     start: bool = True,
     sign: int = 1,
+    raw: float | None = None,
     steps: int = STEPS,
     training: bool = False,
     fresh: bool = True,
@@ -139,16 +191,23 @@ def walk(
     at_first = x_adv
     for _ in range(steps):
         g = gradient(model, x_adv if fresh else at_first, y)
-        x_adv = x_adv + sign * ALPHA * g.sign()
+        x_adv = x_adv + sign * ALPHA * (g.sign() if raw is None else raw * g)
         x_adv = x_adv if late else keep(x_adv)
     return keep(x_adv) if late else x_adv
 
 
 def probe_inner(inner_maximum, seed):
     model, x, y, start = in_training(seed)
-    with watch(model=model, x=x, y=y, start=start) as changes:
-        found = inner_maximum(model, x, y, start, EPS, ALPHA, STEPS)
-    return {"x_adv": found, "changes": changes}
+    changes: list[str] = []
+
+    def call():
+        with watch(model=model, x=x, y=y, start=start) as changed:
+            found = inner_maximum(model, x, y, start, EPS, ALPHA, STEPS)
+        changes.extend(c for c in changed if c != "model.training")
+        return found
+
+    (found, _), modes = in_both_modes(model, call)
+    return {"x_adv": found, "changes": changes, "modes": modes}
 
 
 def verdict_inner(results, seed):
@@ -160,6 +219,7 @@ def verdict_inner(results, seed):
             "into its batch statistics",
             "Which mode is for looking at a model, and which for teaching it? Put the mode back.",
         )
+    mode_kept(results)
     untouched(results)
     if matches(x_adv, start):
         fail("the starts come back as they were", "Each step goes on from where the last ended.")
@@ -176,6 +236,10 @@ def verdict_inner(results, seed):
         )
     taken: tuple[tuple[dict, str, str], ...] = (
         ({"sign": -1}, "the loss falls along this walk", "The inner problem is a maximization."),
+        *(
+            ({"raw": raw}, "the steps are along the slope itself", "Of g, what does a step use?")
+            for raw in (1.0, 1 / len(x))
+        ),
         ({"start": False}, "the walk begins at x", "Begin where you are told to."),
         ({"fresh": False}, "all steps follow the first gradient", "Where is the slope taken?"),
         ({"steps": STEPS - 1}, "the walk is a step too short", "Count the steps."),
@@ -191,30 +255,39 @@ def verdict_inner(results, seed):
 
 # 13.3 The weights of a mixed batch ---------------------------------------------------------------
 
-BATCHES = ((12, 5, 0.3), (12, 0, 0.3), (12, 12, 0.3), (7, 2, 2.0), (5, 4, 0.0))
+BATCHES = ((12, 5, 0.3), (7, 2, 2.0), (5, 4, 0.0))
+ENDS = {"k = 0": (12, 0, 0.3), "k = m": (12, 12, 0.3)}
 
 
 def batches(seed: int) -> list[tuple[Tensor, Tensor, int, float]]:
-    """Logits, labels, the number of adversarial images among them, and λ."""
+    """Logits, labels, the number of adversarial images among them, and λ; the ends come last."""
     draw = torch.Generator().manual_seed(seed)
     return [
         (
-            3 * torch.randn(m, 4, generator=draw, dtype=torch.float64),
+            (3 * torch.randn(m, 4, generator=draw, dtype=torch.float64)).requires_grad_(),
             torch.randint(4, (m,), generator=draw),
             k,
             lam,
         )
-        for m, k, lam in BATCHES
+        for m, k, lam in (*BATCHES, *ENDS.values())
     ]
 
 
 def probe_weighted(weighted_loss, seed):
-    found, changes = [], []
+    found, slopes, changes = [], [], []
     for logits, y, k, lam in batches(seed):
         with watch(logits=logits, y=y) as changed:
-            found.append(weighted_loss(logits, y, k, lam))
+            loss = weighted_loss(logits, y, k, lam)
         changes += changed
-    return {"losses": found, "changes": changes}
+        slopes.append(slopes_of(loss, [logits]))
+        found.append(loss.detach() if isinstance(loss, Tensor) else loss)
+    whole = all(slope is not None for slope in slopes)
+    return {
+        "losses": found[: len(BATCHES)],
+        **dict(zip((f"the loss at {end}" for end in ENDS), found[len(BATCHES) :], strict=True)),
+        "its slopes": torch.cat(slopes) if whole else None,
+        "changes": changes,
+    }
 
 
 def weighted(seed: int, rule: Callable[[Tensor, int, float], Tensor]) -> list[float]:
@@ -238,7 +311,10 @@ def verdict_weighted(results, seed):
     def weight(losses: Tensor, k: int, lam: float) -> float:
         return len(losses) - k + lam * k
 
-    expected = weighted(seed, lambda v, k, lam: raised(v, k, lam) / weight(v, k, lam))
+    def right(losses: Tensor, k: int, lam: float) -> Tensor:
+        return raised(losses, k, lam) / weight(losses, k, lam)
+
+    expected = weighted(seed, right)
     taken: tuple[tuple[Callable, str, str], ...] = (
         (raised, "the sum is not divided", "What makes it a mean?"),
         (
@@ -261,15 +337,35 @@ def verdict_weighted(results, seed):
             "the last k rows were taken for adversarial",
             "Which rows are adversarial?",
         ),
+        (
+            lambda v, k, lam: (v[k:].mean() + lam * v[:k].mean()) / (1 + lam),
+            "each kind of image is averaged by itself, and the two means are weighed",
+            "With k = 5 of 12, does a natural image then count as one and an adversarial as λ?",
+        ),
         (lambda v, k, lam: v.mean(), "λ has no effect", "Which losses does it multiply?"),
     )
-    if not matches(found, expected):
+    inner, ends = expected[: len(BATCHES)], expected[len(BATCHES) :]
+    if not matches(found, inner):
         for rule, what, hint in taken:
-            if matches(found, weighted(seed, rule)):
+            if matches(found, weighted(seed, rule)[: len(BATCHES)]):
                 fail(what, hint)
+    hint = "Compare with the equation, first k = 0, then k = m."
     for i, (m, k, lam) in enumerate(BATCHES):
         name = f"the loss of {m} images, {k} of them adversarial, λ = {lam},"
-        close(found[i], expected[i], name, "Compare with the equation, first k = 0, then k = m.")
+        close(found[i], inner[i], name, hint)
+    for end, wanted in zip(ENDS, ends, strict=True):
+        name = f"the loss at {end}"
+        close(number(results, name), wanted, name, hint)
+    slopes = [
+        slopes_of(right(F.cross_entropy(z, y, reduction="none"), k, lam), [z])
+        for z, y, k, lam in batches(seed)
+    ]
+    trainable(
+        results,
+        torch.cat(slopes),
+        "the slope of the loss in the logits",
+        "All the losses must reach the logits.",
+    )
     return "a natural image counts as one, an adversarial one as λ, and the weights sum to 1"
 
 

@@ -37,7 +37,7 @@ def zero_gradient(model, x, y):
             continue
         g = torch.autograd.grad(loss, z)[0]
         flat.append(float(g.abs().max() == 0))
-    return sum(flat) / len(flat)
+    return sum(flat) / max(len(flat), 1)
 """,
         ),
     ],
@@ -122,6 +122,22 @@ def worst_case(clean, after, inside):
 """,
             "with no attack at all",
         ),
+        (
+            "drops an attack of which one image left the ball",
+            """
+def worst_case(clean, after, inside):
+    return (clean & after[inside.all(1)].all(0)).float().mean().item()
+""",
+            "a whole attack is dropped",
+        ),
+        (
+            "drops an image that one attack moved out of the ball",
+            """
+def worst_case(clean, after, inside):
+    return (clean & after.all(0))[inside.all(0)].float().mean().item()
+""",
+            "an image is dropped",
+        ),
     ],
     "12.2": [
         (
@@ -199,6 +215,101 @@ def zero_gradient(model, x, y):
 """,
             "Exactly zero",
         ),
+        (
+            "no norm",
+            """
+def zero_gradient(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0].flatten(1)
+    right = logits.argmax(1) == y
+    flat = g.norm(dim=1) == 0
+    return (flat & right).sum().item() / max(right.sum().item(), 1)
+""",
+            "near 1e-30",
+        ),
+        (
+            "the sum is zero",
+            """
+def zero_gradient(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0].flatten(1)
+    right = logits.argmax(1) == y
+    flat = g.sum(1) == 0
+    return (flat & right).sum().item() / max(right.sum().item(), 1)
+""",
+            "entries cancel",
+        ),
+        (
+            "a small tolerance",
+            """
+def zero_gradient(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0].flatten(1)
+    right = logits.argmax(1) == y
+    flat = (g.abs() < 1e-12).all(1)
+    return (flat & right).sum().item() / max(right.sum().item(), 1)
+""",
+            "near 1e-30",
+        ),
+        (
+            "leaves the model in another mode",
+            """
+def zero_gradient(model, x, y):
+    model.eval()
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0].flatten(1)
+    right = logits.argmax(1) == y
+    flat = (g == 0).all(1)
+    return (flat & right).sum().item() / max(right.sum().item(), 1)
+""",
+            "eval() or train()",
+        ),
+        (
+            "0 / 0",
+            """
+def zero_gradient(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0].flatten(1)
+    right = logits.argmax(1) == y
+    return (g == 0).all(1)[right].float().mean().item()
+""",
+            "where no image is right is nan",
+        ),
+        (
+            "one where no image is right",
+            """
+def zero_gradient(model, x, y):
+    z = x.clone().requires_grad_()
+    logits = model(z)
+    loss = F.cross_entropy(logits, y, reduction="sum")
+    if not loss.requires_grad:
+        return 1.0
+    g = torch.autograd.grad(loss, z)[0].flatten(1)
+    right = logits.argmax(1) == y
+    return (g == 0).all(1)[right].float().mean().item() if right.any() else 1.0
+""",
+            "where no image is right is 1.000",
+        ),
     ],
     "12.3": [
         (
@@ -245,6 +356,43 @@ def sign_test(a, b):
     return math.comb(n, m) / 2**n
 """,
             "just this number",
+        ),
+        (
+            "the last k is left out",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), (a ^ b).sum().item()
+    return sum(math.comb(n, k) for k in range(m, n)) / 2**n
+""",
+            "ends before n",
+        ),
+        (
+            "counts all that the first fools",
+            """
+def sign_test(a, b):
+    m, n = a.sum().item(), (a ^ b).sum().item()
+    return sum(math.comb(n, k) for k in range(m, n + 1)) / 2**n
+""",
+            "both attacks fool are counted",
+        ),
+        (
+            "both sides",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), (a ^ b).sum().item()
+    more = max(m, n - m)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(more, n + 1)) / 2**n)
+""",
+            "test of both sides",
+        ),
+        (
+            "zero where no image tells them apart",
+            """
+def sign_test(a, b):
+    m, n = (a & ~b).sum().item(), (a ^ b).sum().item()
+    return sum(math.comb(n, k) for k in range(m, n + 1)) / 2**n if n else 0.0
+""",
+            "no image tells the two apart",
         ),
     ],
 }
