@@ -112,7 +112,8 @@ class KurakinMix(Adversarial):
     That class does not tell the true one, so no label leaks. Natural and adversarial images go
     through the model in one batch, as the paper asks for the sake of batch normalization.
 
-    :param k: how many of the batch are adversarial; by default half of it. A batch of fewer images
+    :param k: how many of the batch are adversarial; by default half of it, rounded
+        down. A batch of fewer images
         (the last of an epoch) becomes adversarial as a whole.
     :param lam: λ ≥ 0, the weight of an adversarial image.
     :param label: as for :class:`FGSMMix`.

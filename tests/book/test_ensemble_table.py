@@ -18,11 +18,16 @@ def measured() -> dict:
 
 
 @pytest.fixture(scope="module")
-def shown() -> dict[str, list[str]]:
+def page() -> str:
     path = ROOT / "book/13-adversarial-training.ipynb"
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    lines = "".join("".join(cell["source"]) + "\n" for cell in notebook["cells"]).splitlines()
-    cells = [[part.strip() for part in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+    return "".join("".join(cell["source"]) + "\n" for cell in notebook["cells"])
+
+
+@pytest.fixture(scope="module")
+def shown(page) -> dict[str, list[str]]:
+    rows = [line for line in page.splitlines() if line[:1] == "|"]
+    cells = [[part.strip() for part in line.split("|")[1:-1]] for line in rows]
     return {name: numbers for name, *numbers in cells}
 
 
@@ -35,7 +40,7 @@ def test_the_page_shows_what_was_measured(row, shown, measured):
     assert shown[row] == [*(f"{error:.1%}" for error in errors), slides]
 
 
-def test_what_the_page_says_of_the_table(measured):
+def test_what_the_page_says_of_the_table(measured, page):
     worst = {name: values["worst"] for name, values in measured.items()}
     for seed in (0, 1):
         assert worst[f"ensemble, seed {seed}"] < worst[f"adversarial, seed {seed}"]
@@ -47,6 +52,12 @@ def test_what_the_page_says_of_the_table(measured):
     assert worst["ensemble, seed 0"] < worst["adversarial, seed 0"] / 4
     assert worst["adversarial, seed 1"] - worst["ensemble, seed 1"] < 0.01
     assert worst["adversarial, seed 1"] < SLIDES["adversarial"] < worst["adversarial, seed 0"]
+    # The share of errors under their own FGSM and R+FGSM, as the page quotes it.
+    for seed, numbers in ((0, ("3.0%", "93.0%")), (1, ("15.0%", "57.5%"))):
+        white = measured[f"adversarial, seed {seed}"]["white box"]
+        quoted = tuple(f"{white[attack]:.1%}" for attack in ("FGSM", "R+FGSM"))
+        assert quoted == numbers
+        assert all(number in page for number in numbers)
     assert all(values["white box"]["I-FGSM"] == 1.0 for values in measured.values())
     assert all(0.005 < values["natural"] < 0.015 for values in measured.values())
     assert set(measured) == set(ROWS)

@@ -122,6 +122,8 @@ def test_kurakin_makes_half_of_a_batch_adversarial_and_a_small_batch_whole(logis
     model, x, y, *_ = logistic
     half, five = KurakinMix(eps=0.1), KurakinMix(eps=0.1, k=5)
     torch.testing.assert_close(half(model, x, y), five(model, x, y))
+    odd = KurakinMix(eps=0.1, k=4)(model, x[:9], y[:9])
+    torch.testing.assert_close(half(model, x[:9], y[:9]), odd)
     whole = KurakinMix(eps=0.1, k=99)(model, x, y)
     torch.testing.assert_close(whole, KurakinMix(eps=0.1, k=10)(model, x, y))
     assert KurakinMix(eps=0.1, k=10, lam=0.0)(model, x, y) == 0

@@ -128,3 +128,20 @@ def test_it_is_the_fgsm_mix_but_for_the_one_attacked(small_model, small_images):
     alone = EnsembleTraining(sources={"itself": small_model}, eps=0.1)
     mix = FGSMMix(eps=0.1, label="predicted")
     torch.testing.assert_close(alone(small_model, x, y), mix(small_model, x, y))
+
+
+def test_a_source_is_moved_to_where_the_images_are(small_model, small_images):
+    x, y = small_images
+    moves = []
+
+    class Moved(nn.Sequential):
+        def to(self, *where):
+            moves.append(where)
+            return super().to(*where)
+
+    source = Moved(nn.Flatten(), nn.Linear(64, 5))
+    objective = EnsembleTraining(sources={"a": source})
+    for seed in range(6):
+        torch.manual_seed(seed)
+        objective.adversarial(small_model, x, y)
+    assert set(moves) == {(x.device,)}

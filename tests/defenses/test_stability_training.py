@@ -130,3 +130,29 @@ def test_it_composes_and_modes_are_kept(small_model, small_images):
 def test_bad_settings_are_told(change, says):
     with pytest.raises(ValueError, match=says):
         StabilityTraining(**change)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_the_noisy_images_are_clipped_if_asked(small_model, small_images, clip):
+    x, y = small_images
+    asked = []
+    small_model.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    StabilityTraining(sigma=0.5, clip=clip)(small_model, x, y)
+    noisy = asked[0][len(x) :]
+    assert ((noisy >= 0) & (noisy <= 1)).all().item() is clip
+
+
+def test_the_divergences_gradients_go_through_the_clean_answer_too(small_model, small_images):
+    x, y = small_images
+    torch.manual_seed(4)
+    objective = StabilityTraining(sigma=0.3, clip=False, objective=nothing)
+    weight = small_model[3].weight
+    (found,) = torch.autograd.grad(objective(small_model, x, y), weight)
+    torch.manual_seed(4)
+    p, q = (small_model(z).softmax(1) for z in (x, x + 0.3 * torch.randn_like(x)))
+    (by_hand,) = torch.autograd.grad((p * (p / q).log()).sum(1).mean(), weight)
+    torch.testing.assert_close(found, by_hand, atol=1e-6, rtol=1e-4)
+    torch.manual_seed(4)
+    p, q = (small_model(z).softmax(1) for z in (x, x + 0.3 * torch.randn_like(x)))
+    (held,) = torch.autograd.grad((p.detach() * (p.detach() / q).log()).sum(1).mean(), weight)
+    assert not torch.allclose(found, held, atol=1e-6, rtol=1e-2)

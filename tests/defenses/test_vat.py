@@ -226,3 +226,35 @@ def test_it_composes_with_noisy_copies(linear):
 def test_bad_settings_are_told(change, says):
     with pytest.raises(ValueError, match=says):
         VAT(**change)
+
+
+class Watched(nn.Module):
+    """Remembers the images that it was asked about."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.asked = model, []
+
+    def forward(self, x):
+        self.asked.append(x.detach().clone())
+        return self.model(x)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_the_moved_images_are_clipped_if_asked(linear, clip):
+    model, x = linear
+    model = Watched(model)
+    VAT(eps=3.0, clip=clip).lds(model, x)
+    moved = model.asked[-1]
+    assert ((moved >= 0) & (moved <= 1)).all().item() is clip
+
+
+def test_as_many_images_without_labels_as_with_join_a_step(linear):
+    model, x = linear
+    model, y = Watched(model), torch.tensor([0, 1, 2, 3], device=x.device)
+    pool = torch.rand(500, 1, 3, 3, dtype=x.dtype, device=x.device)
+    VAT(unlabeled=pool)(model, x, y)
+    assert len(model.asked[0]) == 4  # those with labels alone
+    assert len(model.asked[-1]) == 8
+    (joined,) = (a for a in model.asked if len(a) == 8 and torch.equal(a[:4], x))
+    assert len(joined[4:].unique(dim=0)) == 4

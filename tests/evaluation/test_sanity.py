@@ -11,6 +11,7 @@ from torch import nn
 from advlab import backend, data
 from advlab.evaluation import sanity
 from advlab.evaluation.chance import at_least, sign_test
+from advlab.evaluation.suspect import Suspect
 from advlab.models import BPDA, load_model, predict
 
 EPS, N = 0.25, 60
@@ -171,6 +172,8 @@ def test_a_disguise_trips_its_check(name, disguise, linear, images):
     assert check in report.suspicious
     assert not report.passed
     assert check.says in str(report)
+    if disguise is saturated:  # the gradient of the margin is there
+        assert not report["zero gradient"].suspicious
 
 
 def test_a_model_that_hardly_looks_at_the_image_trips_the_unbounded_attack(linear, images):
@@ -273,6 +276,7 @@ def test_a_random_model_gives_the_same_report_again(linear, images):
 def test_what_cannot_be_attacked_is_said(linear, images):
     report = sanity(detached(linear), images, **QUICK)
     assert any("differentiable" in why for why in report.failed.values())
+    assert not report["saturated loss"].suspicious  # the logits are flat as well
     for attack, why in report.failed.items():
         assert f"could not be run, and counts as fooling none: {attack}: {why}" in str(report)
     assert "could not be run" not in str(sanity(linear, images, **QUICK))
@@ -324,3 +328,40 @@ def test_the_tail_is_a_sum(n, count, rate):
         math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(min(count, n + 1), n + 1)
     )
     assert at_least(count, n, rate) == pytest.approx(exact, abs=1e-12)
+
+
+WALK = {"eps": EPS, "norm": "Linf", "steps": 2}
+
+
+def test_a_random_model_is_judged_by_single_looks(linear, images):
+    """By many looks together even a model that nobody attacks would have everything wrong."""
+    torch.manual_seed(0)
+    dice = Suspect(after(linear, lambda z: z + torch.randn_like(z)), *images, **WALK)
+    assert dice.random
+    assert 0 < dice.n < round(dice.accuracy * N)  # right at the second look as well
+    wrong = [dice.judged(dice.x) for _ in range(6)]
+    assert dice.standing.sum() == min((~w).sum() for w in wrong)
+    assert dice.standing.sum() > (~torch.stack(wrong)).all(0).sum()
+    assert not dice.pgd().early_stop  # it would stop at a lucky look
+    sure = Suspect(linear, *images, **WALK)
+    assert sure.pgd().early_stop
+    assert sure.n == N
+
+
+def test_rounding_is_no_randomness(linear, images):
+    shaken = after(linear, lambda z: z * (1 + 1e-6 * torch.randn(1, device=z.device)))
+    found = Suspect(shaken, *images, **WALK)
+    assert not found.random
+    assert not found.margin.moving.any()
+
+
+def test_the_random_search_draws_at_the_edge_of_the_ball_too(device):
+    """Sixteen pixels ε away each add up to 4; drawn inside the ball, to 2 on average."""
+
+    def far(x):
+        moved = (x - 0.5).abs().flatten(1).sum(1) - 3.5
+        return torch.stack([-moved, moved], 1)
+
+    x = torch.full((5, 1, 4, 4), 0.5, device=device)
+    y = torch.zeros(5, dtype=torch.int64, device=device)
+    assert Suspect(Function(far), x, y, **WALK).random_search(4).all()

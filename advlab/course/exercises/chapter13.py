@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import Exercise, close, fail, get, matches, number, numbers, tensor, untouched, watch
+from ..judging import describe
 from . import chapter05
 from .chapter04 import gradient, step
 
@@ -24,8 +25,10 @@ def in_both_modes(model: nn.Module, call: Callable[[], object]) -> tuple[list, l
 
 
 def mode_kept(results: dict) -> None:
-    names = ("evaluation", "training")
-    for came, went in zip((True, False), get(results, "modes"), strict=True):
+    modes, names = get(results, "modes"), ("evaluation", "training")
+    if not isinstance(modes, list) or len(modes) != 2:
+        fail(f"the model's modes are {describe(modes)}, expected a list of 2")
+    for came, went in zip((True, False), modes, strict=True):
         if came is not went:
             fail(
                 f"the model came in {names[came]} mode and went back in {names[not came]} mode",
@@ -38,7 +41,8 @@ def slopes_of(loss: object, of: list[Tensor]) -> Tensor | None:
     if not (isinstance(loss, Tensor) and loss.requires_grad and loss.numel() == 1):
         return None
     found = torch.autograd.grad(loss.sum(), of, allow_unused=True)
-    return torch.cat([torch.zeros_like(t) if g is None else g for g, t in zip(found, of)])
+    rows = (t.new_zeros(t.numel()) if g is None else g.flatten() for g, t in zip(found, of))
+    return torch.cat([*rows])
 
 
 def trainable(results: dict, expected: Tensor, name: str, hint: str) -> None:

@@ -53,6 +53,13 @@ def verdict_bits(results, seed):
                 "Levels at 0 and 1 and those between: how many steps lie between them?",
             )
         below = (x * 2**bits).floor()
+        bins = [below] + [below.clamp_max(steps)] * (bits > 1)  # with 1 bit they are right
+        if any(matches(squeezed, z / steps) for z in bins):
+            fail(
+                f"{name} [0, 1] is cut into {2**bits} bins of equal width, one for each level, so "
+                "that a pixel may go to a level that is not the nearest",
+                "Which pixels are nearest to 0? And which to a level in the middle?",
+            )
         if any(matches(squeezed, z / 2**bits) for z in (below, below.clamp_max(steps))):
             fail(
                 f"{name} each pixel falls to the level below it, and white is "
@@ -66,8 +73,7 @@ def verdict_bits(results, seed):
             )
         if bits > 1 and matches(squeezed, (x * steps).round()):
             fail(
-                f"{name} pixels run up to {squeezed.max().item():.0f}: these are the numbers of "
-                "the levels",
+                f"{name} pixels are the numbers of the levels, up to {squeezed.max().item():.0f}",
                 "The result is a picture again, in [0, 1].",
             )
         close(
@@ -144,6 +150,11 @@ def verdict_through(results, seed):
             fail("the gradient is zero", "The stand-in must stay joined to x.")
         if matches(gradient, -slope):
             fail("the gradient is the stand-in's with the wrong sign", "Which part is cut off?")
+        if matches(gradient, weight * smooth(x)):
+            fail(
+                "the gradient from above is multiplied by the stand-in's value",
+                "The chain rule multiplies by its slope.",
+            )
         if matches(gradient, 0.1 * weight):
             fail(
                 "the gradient is that of the step itself", "It is the stand-in's that should lead."
@@ -203,10 +214,19 @@ def judged_gradients(model: Shaken, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         logits = model(many)
         loss = F.cross_entropy(logits, y.repeat(MANY), reduction="sum")
         (each,) = torch.autograd.grad(loss, many, retain_graph=True)
-        mean = logits.view(MANY, *y.shape, -1).mean(0)
-        (by_logits,) = torch.autograd.grad(F.cross_entropy(mean, y, reduction="sum"), many)
-    each, by_logits = (g.view(MANY, *x.shape) for g in (each, by_logits))
-    return {"mean": each.mean(0), "spread": each.std(0), "of the mean logits": by_logits.sum(0)}
+        looks = logits.view(MANY, *y.shape, -1)
+        of_means = {
+            "logits": F.cross_entropy(looks.mean(0), y, reduction="sum"),
+            "probability": F.nll_loss(looks.softmax(-1).mean(0).log(), y, reduction="sum"),
+        }
+        by_means = {
+            name: torch.autograd.grad(loss, many, retain_graph=True)[0].view(MANY, *x.shape).sum(0)
+            for name, loss in of_means.items()
+        }
+    each = each.view(MANY, *x.shape)
+    signs = each.sign()
+    by_means |= {"signs": signs.mean(0), "spread of signs": signs.std(0)}
+    return {"mean": each.mean(0), "spread": each.std(0)} | by_means
 
 
 def verdict_expected(results, seed):
@@ -216,7 +236,7 @@ def verdict_expected(results, seed):
     judged = judged_gradients(model, x, y)
     mean, spread = judged["mean"], judged["spread"]
 
-    def near(other: Tensor, looks: int = SAMPLES) -> bool:
+    def near(other: Tensor, looks: int = SAMPLES, spread: Tensor = spread) -> bool:
         """Within the error that so many looks leave."""
         return bool(((found - other).abs() <= SIGMAS * spread / looks**0.5 + 1e-6).all())
 
@@ -234,10 +254,16 @@ def verdict_expected(results, seed):
                 fail(f"the gradient is {what}", "It is a mean over looks, and images stay apart.")
         if near(-mean):
             fail("the gradient points down the loss", "It is the gradient of the loss, as it is.")
-        if near(judged["of the mean logits"]):
+        for what, name in (("mean answer", "logits"), ("mean probability", "probability")):
+            if near(judged[name]):
+                fail(
+                    f"this is the gradient of the loss of the {what}",
+                    "First the loss of each look, then the mean: in which order did you do it?",
+                )
+        if near(judged["signs"], spread=judged["spread of signs"]):
             fail(
-                "this is the gradient of the loss of the mean answer",
-                "First the loss of each look, then the mean: in which order did you do it?",
+                "this is the mean of the gradients' signs",
+                "A sign forgets how steep it is. Whoever attacks takes it of the mean, at the end.",
             )
         if near(mean, 1):
             fail(

@@ -258,7 +258,7 @@ def zero_gradient(model, x, y):
         return 1.0
     g = torch.autograd.grad(loss, z)[0].flatten(1)
     right = logits.argmax(1) == y
-    flat = (g.abs() < 1e-12).all(1)
+    flat = (g.abs() < 1e-25).all(1)
     return (flat & right).sum().item() / max(right.sum().item(), 1)
 """,
             "near 1e-30",
@@ -278,7 +278,7 @@ def zero_gradient(model, x, y):
     flat = (g == 0).all(1)
     return (flat & right).sum().item() / max(right.sum().item(), 1)
 """,
-            "eval() or train()",
+            "between train() and eval()",
         ),
         (
             "0 / 0",

@@ -27,6 +27,17 @@ def mixed_loss(model, x, y, eps, alpha):
     return torch.lerp(losses[len(x):].mean(), losses[:len(x)].mean(), alpha)
 """,
         ),
+        (
+            "attacks in evaluation mode and puts the mode back",
+            """
+def mixed_loss(model, x, y, eps, alpha):
+    was = model.training
+    model.eval()
+    x_adv = attacked(model, x, model(x).argmax(1), eps)
+    model.train(was)
+    return alpha * F.cross_entropy(model(x), y) + (1 - alpha) * F.cross_entropy(model(x_adv), y)
+""",
+        ),
     ],
     "13.2": [
         (
@@ -75,6 +86,37 @@ def mixed_loss(model, x, y, eps, alpha):
     return alpha * F.cross_entropy(model(x), y) + (1 - alpha) * F.cross_entropy(model(x_adv), y)
 """,
             "compare with what the model says",
+        ),
+        (
+            "the predicted label on the attacked images",
+            """
+def mixed_loss(model, x, y, eps, alpha):
+    said = model(x).argmax(1)
+    x_adv = attacked(model, x, said, eps)
+    return alpha * F.cross_entropy(model(x), y) + (1 - alpha) * F.cross_entropy(model(x_adv), said)
+""",
+            "the loss on the attacked images compares",
+        ),
+        (
+            "leaves the model in evaluation mode",
+            """
+def mixed_loss(model, x, y, eps, alpha):
+    model.eval()
+    x_adv = attacked(model, x, model(x).argmax(1), eps)
+    return alpha * F.cross_entropy(model(x), y) + (1 - alpha) * F.cross_entropy(model(x_adv), y)
+""",
+            "came in training mode and went back in evaluation mode",
+        ),
+        (
+            "leaves the model in training mode",
+            """
+def mixed_loss(model, x, y, eps, alpha):
+    model.eval()
+    x_adv = attacked(model, x, model(x).argmax(1), eps)
+    model.train()
+    return alpha * F.cross_entropy(model(x), y) + (1 - alpha) * F.cross_entropy(model(x_adv), y)
+""",
+            "came in evaluation mode and went back in training mode",
         ),
         (
             "the weights the other way round",
@@ -205,18 +247,33 @@ def inner_maximum(model, x, y, start, eps, alpha, steps):
         z = (x + (z - x).clamp(-eps, eps)).clamp(0, 1)
     return z
 """,
-            "switched model between",
+            "came in training mode and went back in evaluation mode",
+        ),
+        (
+            "leaves the model in training mode, whatever it came in",
+            """
+def inner_maximum(model, x, y, start, eps, alpha, steps):
+    model.eval()
+    z = start
+    for _ in range(steps):
+        z = z + alpha * input_gradient(model, z, y).sign()
+        z = (x + (z - x).clamp(-eps, eps)).clamp(0, 1)
+    model.train()
+    return z
+""",
+            "came in evaluation mode and went back in training mode",
         ),
         *(
             (
                 name,
                 f"""
 def inner_maximum(model, x, y, start, eps, alpha, steps):
+    was = model.training
     model.eval()
     {begin}
     for _ in range({count}):
         {line}
-    model.train()
+    model.train(was)
     {end}
 """,
                 message,
@@ -281,6 +338,24 @@ def inner_maximum(model, x, y, start, eps, alpha, steps):
                     "z = (x + (z + alpha * g - x).clamp(-eps, eps)).clamp(0, 1)",
                     "return z",
                     "follow the first gradient",
+                ),
+                (
+                    "no sign",
+                    "z = start",
+                    "steps",
+                    "z = (x + (z + alpha * input_gradient(model, z, y) - x)"
+                    ".clamp(-eps, eps)).clamp(0, 1)",
+                    "return z",
+                    "along the slope itself",
+                ),
+                (
+                    "no sign, and a mean loss",
+                    "z = start",
+                    "steps",
+                    "z = (x + (z + alpha * input_gradient(model, z, y) / len(x) - x)"
+                    ".clamp(-eps, eps)).clamp(0, 1)",
+                    "return z",
+                    "along the slope itself",
                 ),
                 (
                     "a step too few",
@@ -349,7 +424,27 @@ def weighted_loss(logits, y, k, lam):
                 (
                     "two means",
                     "(v[k:].mean() + lam * v[:k].mean()) / (1 + lam)",
-                    "expected a finite number",
+                    "averaged by itself",
+                ),
+                (
+                    "each mean times its count",
+                    "((m - k) * v[k:].mean() + lam * k * v[:k].mean()) / (m - k + lam * k)",
+                    "the loss at k = 0 is nan",
+                ),
+                (
+                    "a Python number",
+                    "((v[k:].sum() + lam * v[:k].sum()) / (m - k + lam * k)).item()",
+                    "nothing can be trained on it",
+                ),
+                (
+                    "cut from the graph",
+                    "(v[k:].sum() + lam * v[:k].sum()).detach() / (m - k + lam * k)",
+                    "nothing can be trained on it",
+                ),
+                (
+                    "half of it cut from the graph",
+                    "(v[k:].sum() + lam * v[:k].sum().detach()) / (m - k + lam * k)",
+                    "the slope of the loss in the logits",
                 ),
                 (
                     "k in place of m − k",

@@ -196,7 +196,7 @@ def soft_log_probabilities(logits, T):
     logits /= T
     return logits.log_softmax(1)
 """,
-            "changed mild itself",
+            "changed logits itself",
         ),
         (
             "only the first class",
@@ -205,6 +205,24 @@ def soft_log_probabilities(logits, T):
     return (logits / T).log_softmax(1).amax(1)
 """,
             "shape (8,)",
+        ),
+        (
+            "in place, only where an entry is large",
+            """
+def soft_log_probabilities(logits, T):
+    if logits.max() > 100:
+        logits -= logits.amax(1, keepdim=True)
+    return (logits / T).log_softmax(1)
+""",
+            "changed logits itself",
+        ),
+        (
+            "decimal places that are lost",
+            """
+def soft_log_probabilities(logits, T):
+    return (logits / T).log_softmax(1) + 0.01
+""",
+            "the result at T = 20[0, 0] is",
         ),
     ],
     "15.2": [
@@ -395,7 +413,7 @@ def break_it(model, x, y, eps):
 
     return sign_step(model, x, y, eps, loss)
 """,
-            "no gradient leads them",
+            "is the sign right?",
         ),
         (
             "twice the budget",
@@ -403,7 +421,7 @@ def break_it(model, x, y, eps):
 def break_it(model, x, y, eps):
     return sign_step(model, x, y, 2 * eps, lambda z, y: F.cross_entropy(z / 100, y))
 """,
-            "more than ε",
+            "it moves a pixel by",
         ),
         (
             "no clipping",
@@ -421,7 +439,7 @@ def break_it(model, x, y, eps):
 def break_it(model, x, y, eps):
     return attacks.DeepFool()(model, x, y)
 """,
-            "more than ε",
+            "it moves a pixel by",
         ),
         (
             "a quarter of the budget",
@@ -458,6 +476,47 @@ def break_it(model, x, y, eps):
     return sign_step(model, x, y, eps, lambda z, y: F.cross_entropy(z / 100, y)) - x
 """,
             "lives in [0, 1]",
+        ),
+        (
+            "too small a divisor",
+            """
+def break_it(model, x, y, eps):
+    return sign_step(model, x, y, eps, lambda z, y: F.cross_entropy(z / 10, y))
+""",
+            "how large is the gap after your division?",
+        ),
+        (
+            "divided by 100, with the wrong sign",
+            """
+def break_it(model, x, y, eps):
+    return sign_step(model, x, y, eps, lambda z, y: -F.cross_entropy(z / 100, y))
+""",
+            "is the sign right?",
+        ),
+        (
+            "random noise",
+            """
+def break_it(model, x, y, eps):
+    return (x + eps * torch.randn_like(x).sign()).clamp(0, 1)
+""",
+            "no gradient leads them",
+        ),
+        (
+            "leaves the network in train mode",
+            """
+def break_it(model, x, y, eps):
+    z = nn.Sequential(model, defenses.Temperature(100.0)).train()
+    return sign_step(z, x, y, eps, F.cross_entropy)
+""",
+            "between train() and eval()",
+        ),
+        (
+            "a budget of its own",
+            """
+def break_it(model, x, y, eps):
+    return sign_step(model, x, y, 0.2, lambda z, y: F.cross_entropy(z / 100, y))
+""",
+            "called with eps = 0.05",
         ),
     ],
 }

@@ -107,6 +107,23 @@ def bit_depth(x, bits):
             "white is 0.5",
         ),
         (
+            "as many bins of equal width as levels",
+            """
+def bit_depth(x, bits):
+    n = 2**bits
+    return torch.floor(x * n).clamp(max=n - 1) / (n - 1)
+""",
+            "bins of equal width",
+        ),
+        (
+            "the same, and white falls out of the range",
+            """
+def bit_depth(x, bits):
+    return torch.floor(x * 2**bits) / (2**bits - 1)
+""",
+            "bins of equal width",
+        ),
+        (
             "forgets to divide",
             """
 def bit_depth(x, bits):
@@ -175,6 +192,24 @@ def straight_through(x, step, stand_in):
             "that of the identity",
         ),
         (
+            "multiplies by the stand-in's value",
+            """
+def straight_through(x, step, stand_in):
+    class Through(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return step(x)
+
+        @staticmethod
+        def backward(ctx, upward):
+            return stand_in(ctx.saved_tensors[0]) * upward
+
+    return Through.apply(x)
+""",
+            "multiplied by the stand-in's value",
+        ),
+        (
             "the sum",
             """
 def straight_through(x, step, stand_in):
@@ -239,6 +274,40 @@ def expected_gradient(model, x, y, samples):
     return torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), z)[0]
 """,
             "the loss of the mean answer",
+        ),
+        (
+            "the loss of the mean probability",
+            """
+def expected_gradient(model, x, y, samples):
+    z = x.clone().requires_grad_()
+    p = sum(model(z).softmax(1) for _ in range(samples)) / samples
+    return torch.autograd.grad(F.nll_loss(p.log(), y, reduction="sum"), z)[0]
+""",
+            "the loss of the mean probability",
+        ),
+        (
+            "the mean of the signs",
+            """
+def expected_gradient(model, x, y, samples):
+    total = torch.zeros_like(x)
+    for _ in range(samples):
+        z = x.clone().requires_grad_()
+        loss = F.cross_entropy(model(z), y, reduction="sum")
+        total += torch.autograd.grad(loss, z)[0].sign()
+    return total / samples
+""",
+            "the mean of the gradients' signs",
+        ),
+        (
+            "fills the gradients of the model",
+            """
+def expected_gradient(model, x, y, samples):
+    z = x.clone().requires_grad_()
+    for _ in range(samples):
+        F.cross_entropy(model(z), y, reduction="sum").backward()
+    return z.grad / samples
+""",
+            "left gradients in the parameters",
         ),
         (
             "ten looks, whatever was asked",
