@@ -1,4 +1,4 @@
-"""The tables of chapter 14 are what `advlab reproduce` measured: black-box and stability."""
+"""Chapter 14 shows what `advlab reproduce` measured: black-box, stability, least-perturbation."""
 
 import json
 from pathlib import Path
@@ -31,13 +31,17 @@ def measured() -> dict[str, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def tables() -> dict[str, dict[str, list[str]]]:
-    """Each table of the page: the first entry of its head → its rows."""
+def page() -> str:
     notebook = json.loads((ROOT / "book/14-smoother-models.ipynb").read_text(encoding="utf-8"))
-    lines = "\n".join("".join(c["source"]) for c in notebook["cells"]).splitlines()
+    return "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+
+
+@pytest.fixture(scope="module")
+def tables(page) -> dict[str, dict[str, list[str]]]:
+    """Each table of the page: the first entry of its head → its rows."""
     found: dict[str, dict[str, list[str]]] = {}
     inside = False
-    for line in lines:
+    for line in page.splitlines():
         cells = [part.strip() for part in line.split("|")[1:-1]]
         if cells and not inside:
             rows = found[cells[0]] = {}
@@ -83,6 +87,35 @@ def test_what_the_page_says_of_the_tables(measured):
         assert random["CNN"] >= fgsm["CNN"]
     assert max(SLIDES, key=measured["FGSM 0.3"].get) == "Feature squeezing"
     assert all(row[1] == min(row) for row in SLIDES.values())
+
+
+def test_what_the_page_says_of_rand_fgsm_and_jsma(page, measured):
+    for eps in ("0.1", "0.2", "0.3"):
+        for key in set(SLIDES) - {"Feature squeezing"}:
+            assert measured[f"Rand+FGSM {eps}"][key] >= measured[f"FGSM {eps}"][key] - 0.02
+    apart = {
+        (attack, key): abs(100 * measured[attack][key] - row[column])
+        for column, attack in ((2, "DeepFool"), (3, "JSMA"), (4, "C&W"))
+        for key, row in SLIDES.items()
+    }
+    worst = ("JSMA", "FGSM adv. training")
+    assert max(apart, key=apart.get) == worst
+    ours, theirs = measured["JSMA"][worst[1]], SLIDES[worst[1]][3]
+    assert f"{theirs:.2f} on the slides, {100 * ours:.1f} here" in page
+
+
+def test_the_page_shows_the_least_perturbations(page):
+    found = {key: values["C&W L2"] for key, values in results("least-perturbation").items()}
+    for key, words in {
+        "CNN": "{:.2f} for the plain CNN",
+        "Label smoothing": "{:.2f} with label smoothing",
+        "GDA + ReLU": "{:.2f} with GDA,",
+        "GDA + BReLU": "{:.2f} with GDA and the bound",
+        "FGSM adv. training": "FGSM training comes out at {:.2f}",
+        "Feature squeezing": "Feature squeezing has {:.2f}",
+    }.items():
+        assert words.format(found[key]) in page
+    assert found["FGSM adv. training"] < found["Label smoothing"] < found["CNN"]
 
 
 @pytest.mark.parametrize("attack", ["DeepFool", "C&W"])

@@ -108,6 +108,11 @@ def test_an_adaptive_attack_without_eps_is_held_to_its_limit(small_model, small_
             {"one": small_model}, {}, small_images, limits={"adaptive": ("L2", size)}, **settings
         )
         assert found["one"].robust == {"adaptive": kept}
+    x, y = small_images
+    wrong = torch.cat([(y[:3] + 1) % 5, y[3:]])  # three that the model has wrong from the start
+    limits = {"adaptive": ("L2", 0.0)}
+    found = compare({"one": small_model}, {}, (x, wrong), limits=limits, **settings)
+    assert found["one"].robust["adaptive"] == pytest.approx(0.75)
 
 
 def test_costs_are_ratios_to_the_first(small_model, small_images):

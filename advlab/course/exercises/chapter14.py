@@ -67,11 +67,15 @@ def verdict_bounded(results, seed):
 
 
 def batch(seed: int) -> tuple[Tensor, Tensor]:
-    """Images 1 × 20 × 20, some pixels at 0 and 1, most of them far from both; labels."""
+    """Images 1 × 20 × 20, most pixels far from 0 and 1; labels.
+
+    The first and the last rows are black and white: a pattern by which a noisy copy is known.
+    """
     draw = torch.Generator().manual_seed(seed)
     x = 0.5 + 0.02 * torch.randn(6, 1, 20, 20, generator=draw)
-    x[:, :, :3] = 0
-    x[:, :, -3:] = 1
+    pattern = torch.randint(2, (6, 1, 3, 20), generator=draw).to(x.dtype)
+    x[:, :, :3] = pattern
+    x[:, :, -3:] = 1 - pattern
     return x.clamp(0, 1), torch.randperm(6, generator=draw)
 
 
@@ -81,7 +85,8 @@ def probe_batch(gda_batch, seed):
         found = gda_batch(x, y, SIGMA, COPIES)
     if isinstance(found, tuple | list) and len(found) == 2:
         images, labels = found
-        return {"images": images, "labels": labels, "changes": changes}
+        again = gda_batch(*batch(seed), SIGMA, COPIES)
+        return {"images": images, "labels": labels, "again": again[0], "changes": changes}
     return {"pair": found, "changes": changes}
 
 
@@ -115,6 +120,12 @@ def verdict_batch(results, seed):
                 "The whole batch comes first, then the whole batch again with noise, and so on.",
             )
         fail("the first images are not those that were given", "The clean ones come first.")
+    whose = torch.cdist(images[n:, :, :3].flatten(1), x[:, :, :3].flatten(1)).argmin(1)
+    if torch.equal(whose, torch.arange(n).repeat_interleave(COPIES)):
+        fail(
+            "the copies of the first image come first, then those of the second, and so on",
+            "After the clean images comes the whole batch with noise, and again the whole batch.",
+        )
     if matches(labels, y.repeat_interleave(COPIES + 1)):
         fail(
             "each label stands several times in a row, and the images do not",
@@ -127,6 +138,11 @@ def verdict_batch(results, seed):
     if noise.abs().max() < 1e-6:
         fail("the copies are the images themselves", "Where is the noise?")
     judge_noise(noise.view(COPIES, n, -1))
+    if matches(tensor(results, "again", like=images), images):
+        fail(
+            "a second call gives the same noise",
+            "Training calls this at each step, and wants new noise: set no seed inside.",
+        )
     return f"{n} images and {COPIES} × {n} noisy copies, each with the label of its image"
 
 
@@ -205,7 +221,8 @@ def verdict_stability(results, seed):
     found = number(results, "loss")
     plain, kl = stability(model, x, y, x_noisy)
     with torch.no_grad():
-        p, q = model(x).log_softmax(1), model(x_noisy).log_softmax(1)
+        a, b = model(x), model(x_noisy)
+        p, q = a.log_softmax(1), b.log_softmax(1)
     total = (plain + ALPHA * kl.mean()).item()
 
     def is_(term) -> bool:
@@ -215,6 +232,18 @@ def verdict_stability(results, seed):
         fail("this is the loss of the clean images alone", "Where do the noisy copies come in?")
     if matches(found, (ALPHA * kl.mean()).item()) or matches(found, kl.mean().item()):
         fail("this is the distance alone", "The clean images are still to be learned.")
+    if matches(found, (F.cross_entropy(q, y) + ALPHA * kl.mean()).item()):
+        fail(
+            "the cross-entropy is that of the noisy images",
+            "L₀ belongs to the clean images; the copies are never compared with the labels.",
+        )
+    if matches(found, ((1 - ALPHA) * plain + ALPHA * kl.mean()).item()):
+        fail("L₀ is multiplied by 1 − α", "Only the distance has a factor: L₀ + α D.")
+    if is_((p.exp() * (a - b)).sum(1).mean()) or is_((a.exp() * (a - b)).sum(1).mean()):
+        fail(
+            "the logits stand where the logarithms of probabilities should",
+            "log p is log_softmax(1) of the logits.",
+        )
     if is_(F.cross_entropy(q, y)):
         fail(
             "the noisy copies are compared with the labels: this is learning them, as GDA does",
@@ -234,8 +263,10 @@ def verdict_stability(results, seed):
         )
     if is_(-kl.mean()):
         fail("the distance has the wrong sign: it is rewarded", "KL is never below 0.")
-    if is_((p.exp() - q.exp()).square().sum(1).mean()) or is_((p - q).square().mean()):
-        fail("this is a squared distance", "Here D is the KL of the two answers.")
+    differences = (p.exp() - q.exp(), p - q, a - b)
+    squares = [d.square() for d in differences]
+    if any(is_(d.sum(1).mean()) or is_(d.mean()) for d in squares):
+        fail("the distance is a squared distance", "Here D is the KL of the two answers.")
     if is_(-(p.exp() * q).sum(1).mean()):
         fail(
             "this is the cross-entropy of the two answers, not their KL",

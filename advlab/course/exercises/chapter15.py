@@ -264,7 +264,7 @@ def leads(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def targets(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """The distilled network in eval mode, and 60 digits that the chapter does not attack and it has right."""
+    """The distilled network, and 60 digits that it has right and the chapter does not attack."""
     from ... import data, models
 
     model = models.load_model("mnist-distilled", "cpu").eval()

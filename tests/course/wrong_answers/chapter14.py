@@ -189,6 +189,37 @@ def gda_batch(x, y, sigma, copies):
             "no pair",
         ),
         (
+            "the copies image by image",
+            """
+def gda_batch(x, y, sigma, copies):
+    noisy = x.repeat_interleave(copies, 0)
+    noisy = (noisy + sigma * torch.randn_like(noisy)).clamp(0, 1)
+    return torch.cat([x, noisy]), torch.cat([y, y.repeat_interleave(copies)])
+""",
+            "copies of the first image come first",
+        ),
+        (
+            "the copies image by image, with labels for the whole batch again and again",
+            """
+def gda_batch(x, y, sigma, copies):
+    noisy = x.repeat_interleave(copies, 0)
+    noisy = (noisy + sigma * torch.randn_like(noisy)).clamp(0, 1)
+    return torch.cat([x, noisy]), y.repeat(copies + 1)
+""",
+            "copies of the first image come first",
+        ),
+        (
+            "a seed inside",
+            """
+def gda_batch(x, y, sigma, copies):
+    torch.manual_seed(0)
+    noisy = x.repeat(copies, 1, 1, 1)
+    noisy = (noisy + sigma * torch.randn_like(noisy)).clamp(0, 1)
+    return torch.cat([x, noisy]), y.repeat(copies + 1)
+""",
+            "a second call gives the same noise",
+        ),
+        (
             "no noise",
             """
 def gda_batch(x, y, sigma, copies):
@@ -260,6 +291,52 @@ def stability_loss(model, x, y, x_noisy, alpha):
     return F.cross_entropy(model(x), y) + (p.exp() * (p - q)).sum(1).mean()
 """,
             "no effect",
+        ),
+        (
+            "the cross-entropy of the noisy images",
+            """
+def stability_loss(model, x, y, x_noisy, alpha):
+    p, q = model(x).log_softmax(1), model(x_noisy).log_softmax(1)
+    return F.nll_loss(q, y) + alpha * (p.exp() * (p - q)).sum(1).mean()
+""",
+            "belongs to the clean images",
+        ),
+        (
+            "logits for the logarithms",
+            """
+def stability_loss(model, x, y, x_noisy, alpha):
+    a, b = model(x), model(x_noisy)
+    distance = (a.softmax(1) * (a - b)).sum(1).mean()
+    return F.cross_entropy(a, y) + alpha * distance
+""",
+            "the logits stand where",
+        ),
+        (
+            "logits for the logarithms, and their exponential for p",
+            """
+def stability_loss(model, x, y, x_noisy, alpha):
+    a, b = model(x), model(x_noisy)
+    return F.cross_entropy(a, y) + alpha * (a.exp() * (a - b)).sum(1).mean()
+""",
+            "the logits stand where",
+        ),
+        (
+            "one minus alpha",
+            """
+def stability_loss(model, x, y, x_noisy, alpha):
+    p, q = model(x).log_softmax(1), model(x_noisy).log_softmax(1)
+    return (1 - alpha) * F.nll_loss(p, y) + alpha * (p.exp() * (p - q)).sum(1).mean()
+""",
+            "multiplied by 1 − α",
+        ),
+        (
+            "squared differences of the logits",
+            """
+def stability_loss(model, x, y, x_noisy, alpha):
+    a, b = model(x), model(x_noisy)
+    return F.cross_entropy(a, y) + alpha * (a - b).square().sum(1).mean()
+""",
+            "squared",
         ),
         (
             "squared differences",

@@ -217,7 +217,7 @@ def soft_log_probabilities(logits, T):
             "changed logits itself",
         ),
         (
-            "decimal places that are lost",
+            "a constant too much",
             """
 def soft_log_probabilities(logits, T):
     return (logits / T).log_softmax(1) + 0.01
