@@ -52,9 +52,9 @@ WHY = (
     "for three epochs. How much the ensemble gains depends on what adversarial training did: with "
     "seed 0 it learned to mask (its own FGSM hardly fools it, R+FGSM nearly always does) and "
     "stands worse in a black box than the plain network; there the ensemble gains most. With seed "
-    "1 it did not, and the ensemble gains next to nothing. `any of them` counts an image as wrong "
-    "if one attack fooled the network with it. The last columns are a white box, which ensemble "
-    "training does not promise to stand."
+    "1 it masks much less, and the ensemble gains next to nothing. `any of them` counts an image "
+    "as wrong if one attack fooled the network with it. The last columns are a white box, which "
+    "ensemble training does not promise to stand."
 )
 
 
