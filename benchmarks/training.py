@@ -2,8 +2,8 @@
 
 All start from the same weights and learn from the same images (mnist5k), with the same network,
 batch size, optimizer, step size, budget and number of steps, on two CPU threads of one process.
-They take turns, three times; a ratio is the median of the ratios of the turns. The loops by hand are
-the fewest lines of PyTorch that do the work. ART's attack works on the whole batch, where its
+They take turns, three times; a ratio is the median of the ratios of the turns. The loops by hand
+are the fewest lines of PyTorch that do the work. ART's attack works on the whole batch, where its
 default would be 32 images. Accuracy is measured by us, natural and under PGD, on test images.
 Writes results/training-speed.json beside this file.
 """

@@ -29,14 +29,14 @@ SETTINGS = {
 WHY = (
     "The slides show both as figures, without numbers in their text; their claim is that with GDA "
     "and the bounded ReLU the change that an attack needs is so large that one sees it. Here it "
-    "grows by a quarter by C&W, and at ε = 0.2 PGD leaves an eighth of the images; DeepFool and "
-    "FGSM make more of it, since the bound takes gradients away (chapter 14). FGSM training makes "
-    "the least change smaller, not larger, while FGSM itself hardly finds one. One bit helps most: "
-    "what is left in L∞ is that the digits are nearly black and white. A median is over the images "
-    "that the network has right; one that was not fooled counts as infinitely far. The attacker "
-    "knows of the bit, and takes its gradient to be that of a smooth stair (BPDA). The row of the "
-    "plain attack shows what is seen without: a gradient of zero, no way to go, and a defense that "
-    "only looks strong."
+    "grows by a quarter by C&W, and at ε = 0.2 PGD leaves an eighth of the images. DeepFool and "
+    "FGSM make more of it: the one loses its way where the bound takes gradients away, the other "
+    "takes one step that is too long (chapter 14). FGSM training makes the least change smaller, "
+    "not larger, while FGSM itself hardly finds one. One bit helps most: what is left in L∞ is "
+    "that the digits are nearly black and white. A median is over the images that the network has "
+    "right; one that was not fooled counts as infinitely far. The attacker knows of the bit, and "
+    "takes its gradient to be that of a smooth stair (BPDA). The row of the plain attack shows "
+    "what is seen without: a gradient of zero, no way to go, and a defense that only looks strong."
 )
 
 
