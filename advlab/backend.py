@@ -135,6 +135,17 @@ def seed_device(where: torch.device, seed: int) -> None:
 
 
 @contextmanager
+def seeded(where: torch.device, seed: int) -> Iterator[None]:
+    """Inside, what is drawn on the CPU and on that device is the same at each call.
+
+    The caller's random state is left as it was found.
+    """
+    with own_random_state(where):
+        seed_device(where, seed)
+        yield
+
+
+@contextmanager
 def precision(name: str = "float32", where: torch.device | None = None) -> Iterator[None]:
     """Inside, models compute in ``"float32"`` or, on CUDA only, ``"bfloat16"`` by autocast.
 

@@ -79,8 +79,7 @@ class AdversarialPatch:
     backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if self.backward is not None:
-            check_backward(self.backward)
+        check_backward(self.backward, unset=True)
         if self.target is not None:
             check_whole(self, "target", 0)
         object.__setattr__(self, "area", as_range(self.area, least=1e-9))

@@ -89,8 +89,7 @@ class Attack:
     backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if self.backward is not None:
-            check_backward(self.backward)
+        check_backward(self.backward, unset=True)
         if self.goal is not None:
             goal = parse_goal(self.goal)
             if self.targeted and goal != TARGETED:

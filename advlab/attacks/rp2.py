@@ -84,8 +84,7 @@ class RP2:
     backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if self.backward is not None:
-            check_backward(self.backward)
+        check_backward(self.backward, unset=True)
         check_whole(self, "target", least=0)
         for name in ("lam", "nps", "lr"):
             check_number(self, name)

@@ -74,8 +74,7 @@ class SegmentationUAP:
     backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if self.backward is not None:
-            check_backward(self.backward)
+        check_backward(self.backward, unset=True)
         for name, high in (("eps", 1e30), ("alpha", 1e30), ("omega", 1), ("tau", 1)):
             value = getattr(self, name)
             if name == "alpha" and value is None:

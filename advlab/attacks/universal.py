@@ -85,8 +85,7 @@ class UAP:
     backward: str | Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
-        if self.backward is not None:
-            check_backward(self.backward)
+        check_backward(self.backward, unset=True)
         check_number(self, "eps")
         set_norm(self, "Linf", "L2")
         if self.method not in ("deepfool", "sgd"):

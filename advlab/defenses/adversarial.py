@@ -51,8 +51,7 @@ class Adversarial:
     def __post_init__(self):
         check_number(self, "eps")
         check_number(self, "ramp", high=1.0)
-        if self.backward is not None:
-            check_backward(self.backward)
+        check_backward(self.backward, unset=True)
 
     def at(self, progress: float) -> Adversarial:
         """This objective at a share of the training, from 0 to 1: ε · min(1, progress / ramp)."""

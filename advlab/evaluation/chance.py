@@ -1,15 +1,9 @@
-"""Chance: what it alone does with so few images, and what random models draw."""
+"""Chance: what it alone does with so few images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from scipy.stats import binom
 from torch import Tensor
-
-from ..backend import own_random_state, seed_device
 
 
 def at_least(count: int, n: int, rate: float) -> float:
@@ -30,11 +24,3 @@ def sign_test(better: Tensor, worse: Tensor) -> float:
     """
     b, c = int((better & ~worse).sum()), int((worse & ~better).sum())
     return at_least(b, b + c, 0.5)
-
-
-@contextmanager
-def seeded(where: torch.device, seed: int) -> Iterator[None]:
-    """Inside, what a random model draws is the same at each call; the caller's state stays."""
-    with own_random_state(where):
-        seed_device(where, seed)
-        yield

@@ -11,11 +11,11 @@ from tqdm.auto import tqdm
 
 from .. import threat
 from ..attacks import APGD, EOT, PGD, Attack
+from ..backend import seeded
 from ..goals import UNTARGETED
 from ..models.contract import predict_logits
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import steps_in_front
 from .attempt import TOLERANCE, aim_of
-from .chance import seeded
 from .costs import prediction_costs
 from .evaluate import evaluate
 from .report import AttackResult, Report
@@ -236,7 +236,7 @@ def adaptive_attack(
     :param samples: looks to average over.
     :returns: PGD, EOT of PGD, or APGD, of that ``eps``, ``norm``, ``steps`` and ``seed``.
     """
-    through = any(isinstance(module, Preprocessing) for module in model.modules())
+    through = bool(steps_in_front(model))
     walk = {"eps": eps, "norm": norm, "steps": steps, "seed": seed}
     looks = [predict_logits(model, x[:32]) for _ in range(2)]
     random = not torch.allclose(*looks, rtol=1e-3, atol=1e-3 * looks[0].std().item())

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .. import threat
+from ..backend import seeded
 from ..checks import check_count
 from ..models.contract import check_device, check_images, check_labels, check_logits, predict_logits
-from .chance import seeded
 from .sanity_checks import CHECKS, Check
 from .suspect import Suspect
 

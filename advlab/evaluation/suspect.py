@@ -15,7 +15,7 @@ from ..attacks import EOT, PGD, Attack, GradientWarning
 from ..backend import in_batches
 from ..goals import UNTARGETED
 from ..models.contract import forward_of, frozen, predict
-from ..models.preprocessing import Preprocessing
+from ..models.preprocessing import Preprocessing, steps_in_front
 from .attempt import Budget, attempt
 
 ROUNDING = 1e-3  # of the gradient's length: what a GPU's order of additions may change
@@ -84,7 +84,7 @@ class Suspect:
     @property
     def steps_in_front(self) -> list[Preprocessing]:
         """The :class:`~advlab.models.Preprocessing` steps of the model."""
-        return [m for m in self.model.modules() if isinstance(m, Preprocessing)]
+        return steps_in_front(self.model)
 
     def pgd(self, **change) -> PGD:
         """The white-box attack. A model that is random is judged again: no stopping by luck."""

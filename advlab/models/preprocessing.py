@@ -97,8 +97,19 @@ class BPDA(Preprocessing):
         return self.function(x)
 
 
-def check_backward(backward: str | Callable | None) -> None:
-    """:raises ValueError: neither a function nor one of ``BACKWARDS``."""
+def steps_in_front(model: nn.Module) -> list[Preprocessing]:
+    """The :class:`Preprocessing` steps of the model, in order."""
+    return [module for module in model.modules() if isinstance(module, Preprocessing)]
+
+
+def check_backward(backward: str | Callable | None, *, unset: bool = False) -> None:
+    """Check how a step is to be differentiated.
+
+    :param unset: None, as the steps themselves say, will do as well.
+    :raises ValueError: neither a function nor one of ``BACKWARDS``.
+    """
+    if unset and backward is None:
+        return
     if not callable(backward) and backward not in BACKWARDS:
         raise ValueError(
             f"backward: found {backward!r}, expected {', '.join(map(repr, BACKWARDS))} "
@@ -112,7 +123,7 @@ def differentiated(model: nn.Module, backward: str | Callable | None) -> Iterato
 
     :param backward: as :class:`Preprocessing` has it; None changes nothing.
     """
-    steps = [m for m in model.modules() if isinstance(m, Preprocessing)] if backward else []
+    steps = steps_in_front(model) if backward else []
     before = [step.backward for step in steps]
     try:
         for step in steps:

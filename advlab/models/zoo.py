@@ -202,8 +202,7 @@ def train(name: str, *, progress: bool = True, device: str | torch.device | None
         raise ValueError(f"model: found {name!r}, expected one of {', '.join(known)}")
     recipe = known[name]
     data = load(recipe.data)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(recipe.seed)
+    with backend.seeded(torch.device("cpu"), recipe.seed):
         model = recipe.build()
     settings = recipe.settings()
     where = torch.device(device or "cpu")
@@ -252,9 +251,7 @@ def _fit(model, data: Dataset, seed: int, settings: dict, where, progress: bool)
 
 def _measure(model: nn.Module, test: Split, seed: int) -> float:
     """Its accuracy. A model that draws at random draws the same each time."""
-    where = test.x.device
-    with backend.own_random_state(where):
-        backend.seed_device(where, seed)
+    with backend.seeded(test.x.device, seed):
         return (pixel_accuracy if test.y.ndim == 3 else accuracy)(model, *test)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..attacks import CWL2, FGSM, JSMA, PGD, RFGSM, Attack, AutoAttack, DeepFool, GradientWarning
 from ..attacks.autoattack import RandomnessWarning
+from ..backend import seeded
 from ..data import Dataset, load
 from ..defenses import JPEGCompression, RandomResizePad, TotalVariation
 from ..evaluation import adaptive_attack, evaluate, prediction_costs, training_costs
-from ..evaluation.chance import seeded
 from ..evaluation.compare import ADAPTIVE, at_limit, standing
 from ..models import accuracy, load_model, zoo
 from ..recipes import RECIPES

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .. import defenses, models
+from ..backend import seeded
 from ..data import load
 from ..data.files import cache_folder
 from ..training import CrossEntropy, Objective, fit
@@ -66,8 +67,7 @@ def _trained(how: str, device: torch.device) -> nn.Module:
 
 def network(how: Mapping) -> nn.Module:
     """The untrained network, its weights drawn by the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(how["seed"])
+    with seeded(torch.device("cpu"), how["seed"]):
         model = getattr(models, how["network"])(**how.get("sizes", {}))
     if "bound" in how:
         model = defenses.bounded(model, how["bound"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks import FGSM, PGD, Attack, Noise, Oracle, Substitute
+from ..backend import seeded
 from ..data import load
 from ..evaluation import oracle_error
 from ..models import CNN, MLP, LogisticRegression, accuracy, load_model
@@ -103,8 +104,7 @@ def trained(settings: Mapping, device: torch.device, how: Mapping) -> dict:
     """One substitute: trained, attacked, and judged on the oracle after each round."""
     how, seed = {**settings["training"], **how}, settings["seed"]
     scene = Scene(settings, device, how.pop("oracle", None))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(torch.device("cpu"), seed):
         network = NETWORKS[how.pop("network")]().to(device)
     oracle, curve = Oracle(scene.model, settings["budget"]), []
 
