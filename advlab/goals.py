@@ -1,4 +1,4 @@
-"""What the attacker wants: the four goals of Papernot et al. (2016), section II-B.
+"""What the attacker wants: the four goals of Papernot et al. (2016), section II-B, and one more.
 
 A goal says the same thing in three ways. ``reached`` is the judge's: yes or no. ``margin`` is the
 logits' distance from it, above 0 where it is reached: minimum-norm and score-based attacks raise
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Goal:
-    """What the attacker wants. Use one of the four below.
+    """What the attacker wants. Use one of those below.
 
     :cvar needs_targets: the labels given to the attack are the classes wanted, not the true ones.
     """
@@ -142,11 +142,53 @@ class SourceTarget(Targeted):
         return f"{self.source} to {self.target}"
 
 
-UNTARGETED, TARGETED = Untargeted(), Targeted()
+@dataclass(frozen=True)
+class Undetected(Goal):
+    """Wrong, and not noticed: of a model that may reject, any class but y and "rejected".
+
+    The model answers K + 1 logits, the last of which wins where it rejects the image, as
+    :class:`advlab.detectors.Defended` does. The margin is max over j ∉ {y, K} of z_j −
+    max(z_y, z_K). The loss is −log softmax(z_0 … z_{K−1})[y] − γ max(a, 0), where the alarm a is
+    z_K − max over j < K of z_j: wrong, and not where it is noticed.
+
+    A given class and unnoticed needs no goal of its own: ``"targeted"`` is that.
+
+    :param gamma: γ ≥ 0, what being noticed counts in the loss.
+    :raises ValueError: a negative γ.
+    """
+
+    gamma: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.gamma < math.inf:
+            raise ValueError(f"gamma: expected a finite number, at least 0, found {self.gamma!r}")
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return super().loss(logits[:, :-1], y) - self.gamma * alarm(logits).clamp_min(0)
+
+    def margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        wrong = logits_but(logits[:, :-1], y).amax(1)
+        return wrong - torch.maximum(logits_of(logits, y), logits[:, -1])
+
+    def reached(self, logits: Tensor, y: Tensor) -> Tensor:
+        answer = logits.argmax(1)
+        return (answer != y) & (answer != logits.shape[1] - 1)
+
+
+def alarm(logits: Tensor) -> Tensor:
+    """How far a model that may reject is beyond doing so: z_K − max over j < K of z_j.
+
+    (N, K + 1) to (N,); above 0 where the image is rejected.
+    """
+    return logits[:, -1] - logits[:, :-1].amax(1)
+
+
+UNTARGETED, TARGETED, UNDETECTED = Untargeted(), Targeted(), Undetected()
 
 
 def parse_goal(goal: Goal | str) -> Goal:
-    """A goal, or its name: ``"untargeted"``, ``"targeted"`` or ``"confidence"`` (below 0.5).
+    """A goal, or its name: ``"untargeted"``, ``"targeted"``, ``"confidence"`` (below 0.5) or
+    ``"undetected"``.
 
     :raises ValueError: another name.
     """
@@ -154,6 +196,7 @@ def parse_goal(goal: Goal | str) -> Goal:
         "untargeted": UNTARGETED,
         "targeted": TARGETED,
         "confidence": ConfidenceReduction(),
+        "undetected": UNDETECTED,
     }
     if isinstance(goal, Goal):
         return goal

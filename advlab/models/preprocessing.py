@@ -1,4 +1,4 @@
-"""A step in front of a model that says how it is differentiated: what BPDA needs."""
+"""Parts of a model that say how they are differentiated: what BPDA needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,64 @@ from torch import Tensor, nn
 BACKWARDS = ("own", "identity", "substitute")
 
 
-class Preprocessing(nn.Module):
+class Substitutable(nn.Module):
+    """g(x), a function with a smooth stand-in for its gradient: :class:`Preprocessing`, or the
+    score of a detector.
+
+    A subclass holds the function in :meth:`process` and its stand-in in :meth:`substitute`.
+
+    :param backward: how it is differentiated, see :class:`Preprocessing`.
+    :raises ValueError: another name.
+    """
+
+    exact = False
+
+    def __init__(self, backward: str | Callable[[Tensor], Tensor] = "own"):
+        super().__init__()
+        self.backward = backward
+
+    def __setattr__(self, name: str, value) -> None:
+        if name == "backward":
+            check_backward(value)
+            # A plain attribute: a module would make a network a child, and no string could follow.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def takes(self, backward: str | Callable) -> bool:
+        """Whether an attack may ask for it to be differentiated in that way."""
+        return True
+
+    def process(self, x: Tensor) -> Tensor:
+        """g(x), for images (N, C, H, W) in [0, 1]."""
+        raise NotImplementedError
+
+    def substitute(self, x: Tensor) -> Tensor:
+        """A differentiable stand-in for :meth:`process`, of the same shape."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.backward == "own":
+            return self.process(x)
+        if self.backward == "substitute" and self.exact:
+            return self.substitute(x)
+        with torch.no_grad():
+            out = self.process(x)
+        if not torch.is_grad_enabled():
+            return out
+        stand_in = {"identity": lambda x: x, "substitute": self.substitute}
+        smooth = self.backward if callable(self.backward) else stand_in[self.backward]
+        smooth = smooth(x)
+        if smooth.shape != out.shape:
+            raise ValueError(
+                f"{type(self).__name__}: backward={self.backward!r} gives shape "
+                f"{tuple(smooth.shape)}, and the step {tuple(out.shape)}; "
+                "use backward='substitute', or a function that gives the step's shape"
+            )
+        return out + (smooth - smooth.detach())  # what is added is exactly 0
+
+
+class Preprocessing(Substitutable):
     """g(x), what is done to an image before a network sees it: ``nn.Sequential(g, network)``.
 
     A step that rounds has the gradient 0, one that searches has none, one that draws at random has
@@ -34,20 +91,6 @@ class Preprocessing(nn.Module):
     :raises ValueError: another name.
     """
 
-    exact = False
-
-    def __init__(self, backward: str | Callable[[Tensor], Tensor] = "own"):
-        super().__init__()
-        self.backward = backward
-
-    def __setattr__(self, name: str, value) -> None:
-        if name == "backward":
-            check_backward(value)
-            # A plain attribute: a module would make a network a child, and no string could follow.
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
     def process(self, x: Tensor) -> Tensor:
         """g(x): images (N, C, H, W) in [0, 1] to what the network takes."""
         raise NotImplementedError
@@ -55,26 +98,6 @@ class Preprocessing(nn.Module):
     def substitute(self, x: Tensor) -> Tensor:
         """A differentiable stand-in for :meth:`process`, of the same shape; by default x itself."""
         return x
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.backward == "own":
-            return self.process(x)
-        if self.backward == "substitute" and self.exact:
-            return self.substitute(x)
-        with torch.no_grad():
-            out = self.process(x)
-        if not torch.is_grad_enabled():
-            return out
-        stand_in = {"identity": lambda x: x, "substitute": self.substitute}
-        smooth = self.backward if callable(self.backward) else stand_in[self.backward]
-        smooth = smooth(x)
-        if smooth.shape != out.shape:
-            raise ValueError(
-                f"{type(self).__name__}: backward={self.backward!r} gives shape "
-                f"{tuple(smooth.shape)}, and the step {tuple(out.shape)}; "
-                "use backward='substitute', or a function that gives the step's shape"
-            )
-        return out + (smooth - smooth.detach())  # what is added is exactly 0
 
 
 class BPDA(Preprocessing):
@@ -121,9 +144,12 @@ def check_backward(backward: str | Callable | None, *, unset: bool = False) -> N
 def differentiated(model: nn.Module, backward: str | Callable | None) -> Iterator[nn.Module]:
     """Inside, every :class:`Preprocessing` in the model is differentiated in that way.
 
+    So is the score of every detector for which there is such a way.
+
     :param backward: as :class:`Preprocessing` has it; None changes nothing.
     """
-    steps = steps_in_front(model) if backward else []
+    parts = (m for m in model.modules() if isinstance(m, Substitutable))
+    steps = [part for part in parts if part.takes(backward)] if backward else []
     before = [step.backward for step in steps]
     try:
         for step in steps:
