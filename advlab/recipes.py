@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from .attacks import FGSM
 from .defenses import (
     TRADES,
     VAT,
@@ -14,6 +15,9 @@ from .defenses import (
     EnsembleTraining,
     FastTraining,
     FGSMMix,
+    Fingerprinted,
+    Fingerprints,
+    FingerprintTraining,
     GaussianAugmentation,
     Generator,
     HardLabels,
@@ -24,6 +28,7 @@ from .defenses import (
     PixelDefend,
     Purified,
     SoftLabels,
+    SpecialistsPlusOne,
     StabilityTraining,
     Thermometer,
     TotalVariation,
@@ -120,6 +125,27 @@ def one_layer_cnn() -> nn.Module:
     )
 
 
+def dropout_cnn() -> nn.Module:
+    """The CNN with half of what goes into each linear layer dropped at random in training."""
+    plain = CNN()
+    hidden, relu, last = plain.classifier
+    return nn.Sequential(plain.features, nn.Dropout(0.5), hidden, relu, nn.Dropout(0.5), last)
+
+
+def _fingerprints() -> Fingerprints:
+    """Ten for digits. Their seed stands here, so they are no secret: draw your own."""
+    return Fingerprints.draw((1, 28, 28), 10, seed=2018)
+
+
+def fingerprinted_cnn() -> nn.Module:
+    """The CNN, and the fingerprints that it is trained with."""
+    return Fingerprinted(CNN(), _fingerprints())
+
+
+def _fingerprinted() -> dict:
+    return _plain() | {"objective": FingerprintTraining(fingerprints=_fingerprints()), "epochs": 8}
+
+
 def _with_generator(**settings) -> Callable[[], dict]:
     """Those of the generator, and the plain ones for the classifier."""
     return lambda: {"generator": settings, "classifier": _plain()}
@@ -134,6 +160,15 @@ def _noisy() -> dict:
     return {"augment": GaussianNoise(sigma=0.5), "epochs": 20, "lr": 3e-3}
 
 
+def specialists_plus_one() -> nn.Module:
+    """Twenty specialists and a generalist, small ones."""
+    return SpecialistsPlusOne([quick_cnn() for _ in range(21)], classes=10)
+
+
+def _confused() -> dict:
+    return {"attack": FGSM(eps=0.2), "epochs": 12, "lr": 3e-3}
+
+
 def two_layer_network() -> nn.Module:
     """One hidden layer of 100, and the prices of its certificate."""
     return TwoLayer(100)
@@ -144,6 +179,7 @@ def _semidefinite() -> dict:
 
 
 RECIPES: dict[str, Recipe] = {
+    "mnist-dropout": Recipe(dropout_cnn, "mnist5k", _plain, half=True),
     "mnist-bits": Recipe(bits_cnn, "mnist5k", _plain, half=True),
     "mnist-thermometer": Recipe(thermometer_cnn, "mnist5k", _plain, half=True),
     "mnist-tv": Recipe(tv_cnn, "mnist5k", _plain, half=True),
@@ -155,6 +191,7 @@ RECIPES: dict[str, Recipe] = {
         bounded_cnn, "mnist5k", _lowers(GaussianAugmentation(sigma=0.3)), half=True
     ),
     "mnist-stability": Recipe(CNN, "mnist5k", _lowers(StabilityTraining(sigma=0.2)), half=True),
+    "mnist-fingerprint": Recipe(fingerprinted_cnn, "mnist5k", _fingerprinted, half=True),
     "mnist-fgsm-mix": Recipe(CNN, "mnist5k", _lowers(FGSMMix()), half=True),
     "mnist-kurakin": Recipe(CNN, "mnist5k", _lowers(KurakinMix()), half=True),
     "mnist-ensemble": Recipe(CNN, "mnist5k", _ensemble, half=True),
@@ -178,6 +215,7 @@ RECIPES: dict[str, Recipe] = {
     "mnist-pixel-defend": Recipe(pixel_defend_cnn, "mnist5k", _with_generator(passes=6), half=True),
     "mnist-two-layer": Recipe(two_layer_network, "mnist5k", _semidefinite, half=True),
     "mnist-smoothing": Recipe(quick_cnn, "mnist5k", _noisy, half=True),
+    "mnist-specialists": Recipe(specialists_plus_one, "mnist5k", _confused, half=True),
     "mnist-ibp": Recipe(
         interval_cnn,
         "mnist5k",

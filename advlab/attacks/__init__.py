@@ -1,5 +1,6 @@
 """Attacks: each a frozen dataclass of its hyper-parameters, called as ``attack(model, x, y)``."""
 
+from .adaptive import AdaptiveBIM, AdaptiveCWL2, AdaptiveFGSM, AdaptivePGD, AdaptiveSPSA
 from .adversarial_patch import AdversarialPatch, PatchInterrupted
 from .apgd import APGD, APGDT
 from .augment import jacobian_augment, noise_augment, reservoir
@@ -31,6 +32,7 @@ from .spsa import SPSA, spsa_gradient
 from .square import Square
 from .stickers import sticker_mask, vulnerable_mask
 from .substitute import Substitute, SubstituteInterrupted, SubstituteRun
+from .unanimous import UnanimousVote
 from .universal import UAP, UAPInterrupted
 from .voice import Microphone, audible_energy, modulate, resample
 
@@ -51,6 +53,11 @@ __all__ = [
     "RP2",
     "SPSA",
     "UAP",
+    "AdaptiveBIM",
+    "AdaptiveCWL2",
+    "AdaptiveFGSM",
+    "AdaptivePGD",
+    "AdaptiveSPSA",
     "AdversarialPatch",
     "Attack",
     "AttackInterrupted",
@@ -75,6 +82,7 @@ __all__ = [
     "SubstituteInterrupted",
     "SubstituteRun",
     "UAPInterrupted",
+    "UnanimousVote",
     "audible_energy",
     "black_and_white",
     "hide",

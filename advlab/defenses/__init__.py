@@ -5,6 +5,7 @@ from .bounded_relu import BoundedReLU, bounded
 from .defense_gan import DefenseGAN, ManifoldAttack
 from .distillation import HardLabels, SoftLabels, Temperature
 from .ensemble_training import EnsembleTraining
+from .fingerprints import Fingerprinted, Fingerprints, FingerprintTraining
 from .gda import GaussianAugmentation
 from .generators import Generator, PixelCNN
 from .jpeg import JPEGCompression
@@ -12,6 +13,7 @@ from .label_smoothing import LabelSmoothing
 from .pixel_defend import PixelDefend
 from .purify import Purified, Purifier
 from .randomization import RandomResizePad
+from .specialists import SpecialistsPlusOne, class_sets, confusion, vote
 from .squeezing import BitDepth, MedianSmoothing
 from .stability import StabilityTraining
 from .thermometer import Thermometer
@@ -28,6 +30,9 @@ __all__ = [
     "EnsembleTraining",
     "FGSMMix",
     "FastTraining",
+    "FingerprintTraining",
+    "Fingerprinted",
+    "Fingerprints",
     "GaussianAugmentation",
     "Generator",
     "HardLabels",
@@ -43,11 +48,15 @@ __all__ = [
     "Purifier",
     "RandomResizePad",
     "SoftLabels",
+    "SpecialistsPlusOne",
     "StabilityTraining",
     "Temperature",
     "Thermometer",
     "TotalVariation",
     "bounded",
+    "class_sets",
+    "confusion",
     "duality_gap",
     "minimize_total_variation",
+    "vote",
 ]

@@ -150,6 +150,14 @@ class Detector(Substitutable):
         deviation = self.calibration.double().std(correction=0).item()
         return deviation if deviation > 0 else 1.0
 
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # Only a fit decides how much is kept: make room for what comes.
+        for name, mine in self.named_buffers(recurse=False):
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                setattr(self, name, mine.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def defended(self, false_positive_rate: float = 0.05):
         """The model with this detector in front: see :class:`advlab.detectors.Defended`."""
         from .defended import Defended

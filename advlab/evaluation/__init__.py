@@ -3,14 +3,17 @@
 from .compare import Comparison, Row, adaptive_attack, compare
 from .costs import prediction_costs, training_costs
 from .destruction import Destruction, destruction_rate
+from .detection import Detection, DetectionScores, detection
 from .evaluate import accuracy_curve, evaluate
 from .fooling import fooling_rate
 from .metrics import minimum_distortion, robust_accuracy, success_rate
 from .oracle import OracleError, oracle_error
+from .outcomes import Outcome, Outcomes, outcomes
 from .patch import PatchScore, noise_patch, patch_curve, patch_success, picture_patch
 from .physical import answers_over_draws, physical_success, success_over_draws
 from .queries import QueryCurve, query_curve
 from .report import AttackResult, Report
+from .roc import Roc, detection_auc, roc_curve, true_positive_rate
 from .sanity import Sanity, sanity
 from .sanity_checks import Check
 from .segmentation import hidden_rate, preserved_rate, target_rate
@@ -21,10 +24,15 @@ __all__ = [
     "Check",
     "Comparison",
     "Destruction",
+    "Detection",
+    "DetectionScores",
     "OracleError",
+    "Outcome",
+    "Outcomes",
     "PatchScore",
     "QueryCurve",
     "Report",
+    "Roc",
     "Row",
     "Sanity",
     "TransferMatrix",
@@ -33,12 +41,15 @@ __all__ = [
     "answers_over_draws",
     "compare",
     "destruction_rate",
+    "detection",
+    "detection_auc",
     "evaluate",
     "fooling_rate",
     "hidden_rate",
     "minimum_distortion",
     "noise_patch",
     "oracle_error",
+    "outcomes",
     "patch_curve",
     "patch_success",
     "physical_success",
@@ -47,10 +58,12 @@ __all__ = [
     "preserved_rate",
     "query_curve",
     "robust_accuracy",
+    "roc_curve",
     "sanity",
     "success_over_draws",
     "success_rate",
     "target_rate",
     "training_costs",
     "transfer_matrix",
+    "true_positive_rate",
 ]

@@ -11,6 +11,8 @@ from .. import threat
 from ..backend import seeded
 from ..checks import check_count
 from ..models.contract import check_device, check_images, check_labels, check_logits, predict_logits
+from .detector_sanity import DETECTOR_CHECKS, Guarded
+from .outcomes import may_reject
 from .sanity_checks import CHECKS, Check
 from .suspect import Suspect
 
@@ -24,9 +26,10 @@ class Sanity:
 
     :param checks: in the order in which they were made.
     :param accuracy: of the model on the natural images, 0 to 1.
-    :param robust_accuracy: of all images, 0 to 1: right, and still so after all the attacks of the
-        checks that keep to ε; after the strongest of them where the model draws at random, since
-        many looks would find mistakes by luck. An upper bound: a better attack may fool more.
+    :param robust_accuracy: of all images, 0 to 1: right, and still so (or rejected, by a model that
+        may) after all the attacks of the checks that keep to ε; after the strongest of them where
+        the model draws at random, since many looks would find mistakes by luck. An upper bound: a
+        better attack may fool more.
     :param attacked: how many images were right at two looks, and attacked.
     :param eps: ε.
     :param norm: of ε.
@@ -122,6 +125,28 @@ def sanity(
     Hence few images hardly give false alarms, and see little: with fewer than 7 images that tell
     two attacks apart no such check trips. Use 100 images or more.
 
+    **A model that may reject** (it has an attribute ``rejected``, as
+    :class:`advlab.detectors.Defended` does) is fooled where it is wrong and does not notice. It is
+    asked what Carlini asked of detectors as well: trivial attacks do not work, good ones exist, and
+    one without bounds takes the accuracy to 0. The white box knows of the rejection:
+    :class:`advlab.attacks.AdaptivePGD`. The checks are
+
+    ============================  ================================================================
+    check                         suspicious
+    ============================  ================================================================
+    random noise                  of many random points of the ball some fool the whole
+    false alarms                  it rejects more natural images than its threshold promised
+    good attacks exist            it rejects many natural images of other classes in the place of x
+    unbounded attack              with a budget for any image, the adaptive PGD does not fool all
+    zero gradient                 as above, of the classes without "rejected"
+    saturated loss                as above
+    alarm without gradient        the alarm has no gradient, or it is NaN or infinite
+    random alarm                  two looks at the same images differ
+    black box beats white box     Square, or transfer, fools more than the adaptive PGD
+    accuracy over ε               more budget does not fool more
+    adaptive beats plain          the adaptive PGD fools more than one that looks at classes alone
+    ============================  ================================================================
+
     A model that passes is not shown to be robust; one that is suspicious is not shown to be weak.
     A model that hides from one step alone (trained on FGSM, say) passes, since PGD is not fooled;
     its robust accuracy tells.
@@ -131,7 +156,8 @@ def sanity(
     itself. A random start there is already noise without any digit in it, and a blind attack would
     seem to succeed.
 
-    :param model: maps (N, C, H, W) in [0, 1] to logits (N, K). It may be random, masked or not
+    :param model: maps (N, C, H, W) in [0, 1] to logits (N, K), or (N, K + 1) with a class
+        "rejected" at the end. It may be random, masked or not
         differentiable at all: this gives a verdict, not an error.
     :param data: (x, y), images and their true classes, on the model's device.
     :param eps: ε > 0, the budget that the model is said to resist.
@@ -162,7 +188,8 @@ def sanity(
         raise ValueError("data: expected at least one image, found none")
     with seeded(x.device, seed):
         check_logits(predict_logits(model, x), x, y)
-        suspect = Suspect(
+        kind, checks = (Guarded, DETECTOR_CHECKS) if may_reject(model) else (Suspect, CHECKS)
+        suspect = kind(
             model, x, y, eps=float(eps), norm=norm, steps=steps, surrogate=surrogate,
             queries=queries, seed=seed,
         )  # fmt: skip
@@ -171,11 +198,9 @@ def sanity(
                 f"data: the model has none of the {len(x)} images right at two looks, so there is "
                 "nothing to attack; check the labels, and that images are in [0, 1]"
             )
-        checks = tuple(
-            check(suspect) for check in tqdm(CHECKS, desc="checks", disable=not progress)
-        )
+        found = tuple(check(suspect) for check in tqdm(checks, desc="checks", disable=not progress))
     return Sanity(
-        checks=checks,
+        checks=found,
         accuracy=suspect.accuracy,
         robust_accuracy=int(suspect.standing.sum()) / len(x),
         attacked=suspect.n,

@@ -44,7 +44,7 @@ class Check:
         return ", ".join(f"{name} {value:.3g}" for name, value in self.measured.items())
 
 
-def _often(flags: Tensor, rate: float) -> tuple[bool, str]:
+def often(flags: Tensor, rate: float) -> tuple[bool, str]:
     """Whether more of the images than a stray few are so."""
     count, n = int(flags.sum()), len(flags)
     return (
@@ -53,7 +53,7 @@ def _often(flags: Tensor, rate: float) -> tuple[bool, str]:
     )
 
 
-def _against(name, found: dict[str, Tensor], says: str) -> Check:
+def against(name, found: dict[str, Tensor], says: str) -> Check:
     """A check that is suspicious where the last attack named fools more than the first."""
     first, *_, last = found.values()
     p = sign_test(last, first)
@@ -68,7 +68,7 @@ def zero_gradient(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3: shattered gradients, of no use to who follows them."""
     zero = suspect.loss.zero & suspect.margin.zero
     broken = suspect.loss.broken | suspect.margin.broken
-    alarm, threshold = _often(zero | broken, STRAY)
+    alarm, threshold = often(zero | broken, STRAY)
     return Check(
         "zero gradient",
         alarm,
@@ -85,7 +85,7 @@ def zero_gradient(suspect: Suspect) -> Check:
 def saturated_loss(suspect: Suspect) -> Check:
     """Carlini & Wagner (2017), on defensive distillation: the softmax rounds to 0 and 1."""
     saturated = suspect.loss.zero & ~suspect.margin.zero & ~suspect.margin.broken
-    alarm, threshold = _often(saturated, STRAY)
+    alarm, threshold = often(saturated, STRAY)
     return Check(
         "saturated loss",
         alarm,
@@ -102,7 +102,7 @@ def saturated_loss(suspect: Suspect) -> Check:
 def random_gradient(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3: stochastic gradients."""
     moving = suspect.loss.moving | suspect.margin.moving
-    alarm, threshold = _often(moving, STRAY)
+    alarm, threshold = often(moving, STRAY)
     return Check(
         "random gradient",
         alarm,
@@ -118,7 +118,7 @@ def random_gradient(suspect: Suspect) -> Check:
 def one_step(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3.1: many steps should be at least as strong as one."""
     fgsm = FGSM(eps=suspect.eps, norm=suspect.norm)
-    return _against(
+    return against(
         "one step beats many",
         {"PGD": suspect.fooled(suspect.pgd()), "FGSM": suspect.fooled(fgsm)},
         "One large step fools {only} images on which many small ones fail: the loss is rugged near "
@@ -129,26 +129,32 @@ def one_step(suspect: Suspect) -> Check:
 
 def black_box(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3.1: who sees less should not fool more."""
-    square = Square(eps=suspect.eps, norm=suspect.norm, queries=suspect.queries, seed=suspect.seed)
-    found = {"PGD": suspect.fooled(suspect.pgd()), "Square": suspect.fooled(square)}
+    square = Square(
+        eps=suspect.eps, norm=suspect.norm, queries=suspect.queries, seed=suspect.seed,
+        goal=suspect.goal,
+    )  # fmt: skip
+    found = {
+        suspect.white_box: suspect.fooled(suspect.pgd()),
+        "Square": suspect.fooled(square),
+    }
     last = found["Square"]
     if suspect.surrogate is not None:
-        made = suspect.images(suspect.pgd(early_stop=False), suspect.surrogate)
+        made = suspect.images(suspect.transfer(), suspect.surrogate)
         found["transfer"] = suspect.judged(made)
         last = last | found["transfer"]
         found["either"] = last
-    return _against(
+    return against(
         "black box beats white box",
         found,
-        "Attacks that see no gradient fool {only} images on which PGD fails: the gradient misleads "
-        "it. Make the attack adaptive (backward='substitute', EOT), and report AutoAttack and "
-        "Square with many queries.",
+        f"Attacks that see no gradient fool {{only}} images on which {suspect.white_box} fails: "
+        "the gradient misleads it. Make the attack adaptive (backward='substitute', EOT), and "
+        "report AutoAttack and Square with many queries.",
     )
 
 
 def random_search(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3.1: drawing at random should not be the better attack."""
-    return _against(
+    return against(
         "random search beats gradient",
         {
             "PGD": suspect.fooled(suspect.pgd()),
@@ -183,16 +189,17 @@ def more_steps(suspect: Suspect) -> Check:
 def unbounded(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3.1: with no bound, an attack should always succeed."""
     fooled = suspect.fooled(_from_the_image(suspect, suspect.limit))
-    alarm, threshold = _often(~fooled, UNREACHED)
+    alarm, threshold = often(~fooled, UNREACHED)
     return Check(
         "unbounded attack",
         alarm,
         {"fooled": int(fooled.sum()), "of": suspect.n, "eps": suspect.limit},
         threshold,
-        "PGD may return any image at all, even one of another class, and still does not fool the "
-        "model: it cannot find what must be there. The gradient is of no use to it."
+        f"{suspect.white_box} may return any image at all, even one of another class, and still "
+        "does not fool the model: it cannot find what must be there. The gradient is of no use "
+        "to it."
         if alarm
-        else "With a budget for any image, PGD fools the model.",
+        else f"With a budget for any image, {suspect.white_box} fools the model.",
     )
 
 
@@ -229,7 +236,7 @@ def adaptive(suspect: Suspect) -> Check:
     if not (suspect.steps_in_front or suspect.random):
         says = "There is no step in front of the network that could be differentiated otherwise."
         return Check(name, None, {}, "no Preprocessing step, and no randomness", says)
-    return _against(
+    return against(
         name,
         {
             "PGD": suspect.fooled(suspect.pgd()),

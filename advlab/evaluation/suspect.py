@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from torch import Tensor, nn
 from .. import threat
 from ..attacks import EOT, PGD, Attack, GradientWarning
 from ..backend import in_batches
-from ..goals import UNTARGETED
-from ..models.contract import forward_of, frozen, predict
+from ..goals import UNTARGETED, Goal
+from ..models.contract import forward_of, frozen, predict, predict_logits
 from ..models.preprocessing import Preprocessing, steps_in_front
 from .attempt import Budget, attempt
 
@@ -38,6 +39,9 @@ class Gradients:
 class Suspect:
     """A model, the n images that it has right, and a budget. What was measured once is kept.
 
+    :cvar goal: of all attacks, and of who judges them.
+    :cvar white_box: what the attack of :meth:`pgd` is called.
+
     :ivar x: (n, C, H, W), right at two looks.
     :ivar y: (n,), their classes.
     :ivar limit: a budget that no image of the box is outside of.
@@ -46,6 +50,9 @@ class Suspect:
     :ivar standing: (n,) bool on the CPU, images that no attack within ε has fooled so far; of a
         model that is random, those that the strongest attack has left.
     """
+
+    goal: ClassVar[Goal] = UNTARGETED
+    white_box: ClassVar[str] = "PGD"
 
     def __init__(
         self,
@@ -71,8 +78,8 @@ class Suspect:
         self.standing = torch.ones(len(self.x), dtype=torch.bool)
         self._fooled: dict[Attack, Tensor] = {}
         if len(self.x):
-            self.loss = self.gradients(UNTARGETED.loss)
-            self.margin = self.gradients(UNTARGETED.margin)
+            self.loss = self.gradients(self.goal.loss)
+            self.margin = self.gradients(self.goal.margin)
             moving = self.loss.moving | self.margin.moving
             self.random = bool((first != second).any() or moving.any())
 
@@ -90,9 +97,13 @@ class Suspect:
         """The white-box attack. A model that is random is judged again: no stopping by luck."""
         settings = {
             "eps": self.eps, "norm": self.norm, "steps": self.steps, "seed": self.seed,
-            "early_stop": not self.random,
+            "early_stop": not self.random, "goal": self.goal,
         }  # fmt: skip
         return PGD(**(settings | change))
+
+    def transfer(self) -> Attack:
+        """The attack on the surrogate, driven on beyond its boundary."""
+        return self.pgd(early_stop=False)
 
     def adaptive(self) -> Attack:
         """PGD that knows of the defense: substitutes for its steps, a mean over its randomness."""
@@ -128,11 +139,15 @@ class Suspect:
 
         :param inside: they are within ε: those that are wrong do not stand.
         """
-        wrong = (predict(self.model, x_adv) != self.y).cpu()
+        wrong = self.wrong(x_adv, self.y).cpu()
         if inside:
             left = [self.standing, ~wrong]
             self.standing = min(left, key=sum) if self.random else left[0] & left[1]
         return wrong
+
+    def wrong(self, x: Tensor, y: Tensor) -> Tensor:
+        """Where the attacker has what it wants, (N,) bool."""
+        return self.goal.reached(predict_logits(self.model, x), y)
 
     def random_search(self, draws: int) -> Tensor:
         """Which images any of so many points drawn from the ball fools, (n,) bool on the CPU."""
@@ -146,7 +161,7 @@ class Suspect:
             delta = threat.random_in_ball(x, self.eps, self.norm, self.seed + draw)
             if draw % 2:
                 delta = self.eps * threat.step(delta, self.norm)
-            found = predict(self.model, x_adv := (x + delta).clamp(0, 1)) != y
+            found = self.wrong(x_adv := (x + delta).clamp(0, 1), y)
             best[alive[found]] = x_adv[found]
             alive = alive[~found]
         return self.judged(best)

@@ -21,6 +21,7 @@ from .look import (
     use_style,
 )
 from .network import network
+from .roc import outcome_bars, roc, threshold_figure, threshold_frames
 from .sound import Player, audio, spectrogram, spectrum
 from .tables import pixel_table
 from .widgets import frames, small_png
@@ -44,15 +45,19 @@ __all__ = [
     "heatmap",
     "loss_along",
     "network",
+    "outcome_bars",
     "perturbation",
     "pixel_table",
     "png",
+    "roc",
     "save",
     "show_images",
     "small_png",
     "spectrogram",
     "spectrum",
     "style",
+    "threshold_figure",
+    "threshold_frames",
     "training_curve",
     "transfer",
     "use_style",

@@ -1,0 +1,245 @@
+"""Attacks that know of a detector: wrong and not noticed at once.
+
+The model answers K + 1 logits z, the last of which wins where it rejects the image, as
+:class:`advlab.detectors.Defended` does. That is all these attacks need: they never see the
+detector. They want a class that is wrong, or the one wanted, and no rejection. Both stand in one
+loss, for an image x of class y:
+
+    L_γ(x) = max over j ∉ {y, K} of z_j − z_y − γ a(x), a(x) = z_K − max over k < K of z_k.
+
+The first part is the margin by which the K classes are wrong (targeted: z_t − max over j ∉ {t, K}
+of z_j), the second the alarm, above 0 where the image is rejected. It is the loss of adaptive
+attacks on fingerprints, min ‖x − x′‖ + γ₁ L_CW(x′) − γ₂ L_fp(x′) of Dathathri et al. (2018),
+"Detecting adversarial examples via neural fingerprinting", and near that of Carlini & Wagner
+(2017), "Adversarial examples are not easily detected", section 3.3. He et al. (2017) attack three
+detectors at once in this way. γ depends on the units in which a detector counts: one fixed γ sees
+nothing but the alarm of one detector, and nothing but the class of another.
+
+So γ is searched for, for each image. An attack that ends wrong but noticed tries a larger γ, one
+that ends with the class unchanged a smaller one: tenfold until it was both too large and too small,
+then halved in log scale. An image that succeeds is done. What is returned of the others is the
+attempt that came nearest, by the goal's margin. Only the whole system's answer counts as success,
+also where ``backward="substitute"`` makes the gradients.
+
+What was tried for L_γ, on 60 digits with ε = 0.15, AdaptivePGD(steps=20, weights=5): against the
+distance to the class's mean activation, the margin and the plain alarm fool 45 (36 gradients an
+image), cross-entropy and max(a, 0) 45 (36), cross-entropy and the plain alarm 34 (89),
+cross-entropy and log(1 + exp a) 40 (76). Against the largest softmax all of these fool 38 or 39.
+A margin that stops pulling at 0 gains 2 in the first case; it is left out, so that the loss still
+says how wrong an image is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..goals import TARGETED, UNDETECTED, UNTARGETED, ConfidenceReduction, Goal
+from .attacked import AttackedModel
+from .base import Attack, check_number, check_whole
+from .best import Best
+from .carlini_wagner import CWL2
+from .fgsm import FGSM
+from .penalty import Smallest
+from .pgd import BIM, PGD
+from .spsa import SPSA
+from .weighed import GAMMA_MAX, GAMMA_MIN, Bisection, check_not_rejected, weighed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Adaptive(Attack):
+    """The search for γ around an attack, which is the next class after this one."""
+
+    refuses: ClassVar = {
+        ConfidenceReduction: "it does not say whether an image is rejected; use 'undetected'"
+    }
+
+    gamma: float = 1.0
+    weights: int = 6
+
+    def __post_init__(self):
+        if self.goal in ("untargeted", UNTARGETED):
+            raise ValueError(
+                f"goal: {type(self).__name__} is about not being noticed, and 'untargeted' counts "
+                "a rejected image as fooled; use 'undetected', or a targeted goal"
+            )
+        super().__post_init__()
+        check_number(self, "gamma", GAMMA_MIN, GAMMA_MAX)
+        check_whole(self, "weights")
+
+    @property
+    def aim(self) -> Goal:
+        return self.goal or (TARGETED if self.targeted else UNDETECTED)
+
+    def again(self, number: int) -> Attack:
+        """The attack with which γ number 0, 1, … is tried: other random numbers, if it has any."""
+        return self
+
+    def attempt(self, model: AttackedModel, x: Tensor, y: Tensor, number: int) -> Tensor:
+        """The attack, once."""
+        return super(_Adaptive, self.again(number)).perturb(model, x, y)
+
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor) -> Tensor:
+        check_not_rejected(model.logits(x, y), y)
+        best, search = Best(x), Bisection(len(x), self.gamma)
+        model.stuck[:] = True
+        for number in model.steps(self.weights):
+            alive = (~best.fooled).nonzero().squeeze(1)
+            for gamma, rows in search.groups(alive):
+                labels = y[rows]
+                part = weighed(model, x[rows], gamma)
+                x_adv = self.attempt(part, x[rows], labels, number)
+                logits = model.logits(x_adv)
+                reached = model.goal.reached(logits, labels)
+                best.offer(rows, x_adv, model.goal.margin(logits, labels), reached)
+                # Wrong and yet no success: it was noticed.
+                search.turn(rows, part.goal.plain.reached(logits[:, :-1], labels))
+                model.stuck[rows] &= part.stuck
+        return best.x
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveFGSM(_Adaptive, FGSM):
+    """:class:`advlab.attacks.FGSM` on the joint loss, one step for each γ.
+
+    x_adv = clip(x + ε s(∇ₓ(J(x, y) − γ a(x)))), with the loss and the search for γ that
+    :mod:`advlab.attacks.adaptive` tells. S2's "Adaptive-FGSM": Dathathri et al. (2018).
+
+    :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
+    :param norm: ``"Linf"`` or ``"L2"``.
+    :param gamma: the first γ, above 0.
+    :param weights: at most so many γ are tried for each image, at least 1.
+    :raises ValueError: a hyper-parameter out of its range, or a goal that does not say whether a
+        rejected image counts.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveBIM(_Adaptive, BIM):
+    """:class:`advlab.attacks.BIM` on the joint loss, from x, all steps for each γ.
+
+    The loss and the search for γ are those that :mod:`advlab.attacks.adaptive` tells. The last
+    iterate counts, as in variant ``"b"`` of Feinman et al. (2017).
+
+    :param eps: ε ≥ 0, the budget.
+    :param steps: T ≥ 1.
+    :param alpha: α ≥ 0, the step size; ε / T by default.
+    :param norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
+    :param variant: ``"b"``, or ``"a"``: stop each image at its first iterate that succeeds.
+    :param gamma: the first γ, above 0.
+    :param weights: at most so many γ are tried for each image, at least 1.
+    :raises ValueError: as :class:`AdaptiveFGSM`.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptivePGD(_Adaptive, PGD):
+    """:class:`advlab.attacks.PGD` on the joint loss, from random starts for each γ.
+
+    The loss and the search for γ are those that :mod:`advlab.attacks.adaptive` tells. At most
+    ``weights * restarts * (steps + 1)`` gradients for each image, and few for one that falls
+    early.
+
+    :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
+    :param steps: T ≥ 1.
+    :param alpha: α ≥ 0, the step size; 2.5 ε / T by default.
+    :param norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
+    :param restarts: random starts for each γ, at least 1.
+    :param random_start: start inside the ball rather than at x.
+    :param best: of each walk the best iterate, not the last.
+    :param early_stop: an image is done at its first iterate that succeeds. ``False`` drives the
+        joint loss of an image on to the end of the walk in which it succeeds.
+    :param seed: of the random starts; γ number w and restart r use ``seed + w * restarts + r``.
+    :param gamma: the first γ, above 0.
+    :param weights: at most so many γ are tried for each image, at least 1.
+    :raises ValueError: as :class:`AdaptiveFGSM`.
+    """
+
+    early_stop: bool = True
+
+    def again(self, number: int) -> Attack:
+        return self.changed(seed=self.seed + number * self.restarts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveSPSA(_Adaptive, SPSA):
+    """:class:`advlab.attacks.SPSA` on the joint margin: from scores alone, without any gradient.
+
+    The margin and the search for γ are those that :mod:`advlab.attacks.adaptive` tells. It needs no
+    stand-in for what cannot be differentiated.
+
+    :param eps: ε ≥ 0, the budget in L∞.
+    :param queries: at most so many images are shown to the model for each image, in all; each γ
+        has its even share.
+    :param samples: n ≥ 1, the directions of a step.
+    :param delta: δ > 0, how far the differences reach.
+    :param lr: > 0, Adam's step size.
+    :param seed: of the directions; γ number w uses ``seed + w``.
+    :param gamma: the first γ, above 0.
+    :param weights: at most so many γ are tried for each image, at least 1.
+    :raises ValueError: as :class:`AdaptiveFGSM`; or fewer queries than one step of each γ takes.
+    """
+
+    weights: int = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        least = self.weights * (2 * self.samples + 2) + 1
+        if self.queries < least:
+            raise ValueError(
+                f"queries: one step of {self.samples} samples for each of {self.weights} weights "
+                f"takes {least}, found {self.queries}; give more, or fewer weights"
+            )
+
+    def attempt(self, model: AttackedModel, x: Tensor, y: Tensor, number: int) -> Tensor:
+        # One look comes first, and one at each result.
+        share = (self.queries - 1) // self.weights - 1
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(SPSA)}
+        once = SPSA(**fields | {"queries": share, "seed": self.seed + number})
+        return once.perturb(model, x, y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveCWL2(_Adaptive, CWL2):
+    """:class:`advlab.attacks.CWL2` on the joint margin: the smallest perturbation not noticed.
+
+    Minimizes ‖x′ − x‖₂² + c (f(x′) + γ max(a(x′), 0)), f(x′) = max(κ − margin(x′), 0) of the
+    classes alone: the attack of Carlini & Wagner (2017), "Adversarial examples are not easily
+    detected", section 3.3, and S2's min ‖x′ − x‖ + γ₁ L_CW − γ₂ L_fp. c is searched for as in
+    :class:`advlab.attacks.CWL2`, once for each γ. A γ that is too small is made up for by a larger
+    c, one that is too large bars the way. So after a success γ goes up, after a failure down,
+    tenfold and then in halves of the log scale. The smallest success of all is returned.
+
+    :param weights: so many γ are tried for each image, at least 1.
+    :param gamma: the first γ, above 0.
+    :param kappa: κ ≥ 0, the margin by which an image is wrong, and by which it is not noticed:
+        −γ a(x′) ≥ κ.
+    :param steps: of a descent, at least 1.
+    :param lr: Adam's learning rate, ≥ 0.
+    :param searches: descents for each γ, each with another c, at least 1.
+    :param c: the first c, above 0.
+    :param abort_early: end an image's descent that gains no more.
+    :param space: ``"pixels"`` or ``"tanh"``.
+    :raises ValueError: as :class:`AdaptiveFGSM`.
+    """
+
+    weights: int = 4
+
+    def perturb(self, model: AttackedModel, x: Tensor, y: Tensor) -> Tensor:
+        check_not_rejected(model.logits(x, y), y)
+        best, search = Smallest(x), Bisection(len(x), self.gamma)
+        every = torch.arange(len(x), device=x.device)
+        model.stuck[:] = True
+        for _ in model.steps(self.weights):
+            for gamma, rows in search.groups(every):
+                part = weighed(model, x[rows], gamma)
+                found, _, _ = self.search(part, x[rows], y[rows])
+                succeeded = found.size.isfinite()
+                best.offer(rows, found.x, found.size, succeeded)
+                search.turn(rows, succeeded)
+                model.stuck[rows] &= part.stuck
+        return best.x
