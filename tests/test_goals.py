@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,10 +11,13 @@ from hypothesis import strategies as st
 
 from advlab.goals import (
     TARGETED,
+    UNDETECTED,
     UNTARGETED,
     ConfidenceReduction,
     SourceTarget,
     Targeted,
+    Undetected,
+    alarm,
     parse_goal,
 )
 
@@ -59,6 +64,42 @@ def test_margins_by_hand():
     assert TARGETED.margin(logits, torch.tensor([1])).item() == 1.5
 
 
+@given(
+    st.lists(st.floats(-20, 20), min_size=3, max_size=7),
+    st.integers(0, 5),
+    st.floats(0, 10),
+)
+def test_undetected_against_loops(values, label, gamma):
+    """K + 1 logits, the last of which says "rejected"."""
+    classes, rejected = values[:-1], values[-1]
+    label %= len(classes)
+    logits, y = torch.tensor([values], dtype=torch.float64), torch.tensor([label])
+    goal = Undetected(gamma)
+    other = max(v for k, v in enumerate(classes) if k != label)
+    assert goal.margin(logits, y).item() == other - max(classes[label], rejected)
+    assert alarm(logits).item() == rejected - max(classes)
+    right = -math.log(math.exp(classes[label]) / sum(map(math.exp, classes)))
+    expected = right - gamma * max(rejected - max(classes), 0)
+    assert goal.loss(logits, y).item() == pytest.approx(expected, abs=1e-9)
+    # The answer is the first of the largest logits.
+    answer = values.index(max(values))
+    assert goal.reached(logits, y).item() == (answer not in (label, len(classes)))
+    if len(set(values)) == len(values):
+        assert goal.reached(logits, y).item() == (goal.margin(logits, y).item() > 0)
+
+
+def test_ties_are_as_argmax_has_them():
+    y = torch.tensor([1])
+    for logits, reached in (
+        ([2.0, 2.0, 0.0], True),  # class 0 comes before class 1
+        ([0.0, 2.0, 2.0], False),  # y comes before "rejected"
+        ([2.0, 0.0, 2.0], True),  # a tie with "rejected" is not rejected
+    ):
+        logits = torch.tensor([logits])
+        assert UNDETECTED.margin(logits, y).item() == (-0.0 if reached else -2.0)
+        assert UNDETECTED.reached(logits, y).item() == reached
+
+
 def test_source_to_target_attacks_images_of_the_source_alone():
     goal = SourceTarget(3, 5)
     y = torch.tensor([3, 1, 5, 3])
@@ -72,6 +113,7 @@ def test_names_and_errors():
     assert parse_goal("targeted") == TARGETED
     assert parse_goal("untargeted") == UNTARGETED
     assert parse_goal("confidence") == ConfidenceReduction(0.5)
+    assert parse_goal("undetected") == UNDETECTED == Undetected(1.0)
     assert parse_goal(SourceTarget(1, 2)) == SourceTarget(1, 2)
     with pytest.raises(ValueError, match="goal: found 'evil', expected 'untargeted'"):
         parse_goal("evil")
@@ -81,3 +123,6 @@ def test_names_and_errors():
     for pair in ((1, 1), (-1, 2), (1, 2.5), (True, 2)):
         with pytest.raises(ValueError, match=r"source: |target: "):
             SourceTarget(*pair)
+    for gamma in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="gamma: expected a finite number, at least 0"):
+            Undetected(gamma)

@@ -21,6 +21,9 @@ SMALL = {"sizes": {"stride": 2}, "epochs": 4, "batch_size": 50, "lr": 3e-3}
 PLAIN = {"network": "CNN", **SMALL}
 PRINTED = detecting.fingerprinted(2, 0.1, **SMALL)
 CW = {"steps": 10, "searches": 2, "lr": 0.1, "c": 1.0}
+EXPERTS = {
+    **detecting.SPECIALISTS, "attack": ["FGSM", {"eps": 0.5}], "epochs": 3, "batch_size": 50,
+}  # fmt: skip
 FEW = {"fit": 150, "images": 12}
 
 
@@ -104,8 +107,18 @@ def test_learning_and_judging_share_no_image(few):
     assert (predict(model, x) == y).all()
 
 
+def test_networks_of_the_settings_can_be_built():
+    dropout = networks.network({**detecting.DROPOUT, "seed": 0})
+    assert any(isinstance(m, torch.nn.Dropout) for m in dropout.modules())
+    color = networks.network({**detecting.COLOR, "seed": 0})
+    assert color(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    lowered = networks.objective({"data": "mnist", **detecting.MNIST_MORE_FINGERPRINTS}, CPU)
+    assert len(lowered.fingerprints) == 20
+    assert 0 < lowered.fingerprints.dx.abs().max() <= 0.05
+
+
 def test_specialists_train_themselves_once(monkeypatch):
-    how = {"data": "mnist", **detecting.SPECIALISTS, "epochs": 1}
+    how = {"data": "mnist", **EXPERTS}
     first = networks.trained(how, CPU)
     assert len(first.members) == 21
     assert first.sets[:-1].any(1).all()
@@ -126,7 +139,7 @@ SQUEEZED = {
     "MNIST": {
         **weak.SETTINGS["sets"]["MNIST"],
         "network": PLAIN,
-        "specialists": {**detecting.SPECIALISTS, "epochs": 2},
+        "specialists": EXPERTS,
     }
 }
 
@@ -208,7 +221,7 @@ def test_an_attack_is_remembered():
 GREY = {
     "MNIST": {
         **grey_box.SETTINGS["sets"]["MNIST"],
-        "network": {**detecting.DROPOUT, "epochs": 4, "batch_size": 50},
+        "network": PLAIN,
         "fingerprinted": PRINTED,
         "steps": 3,
         "alpha": 0.1,
@@ -255,7 +268,7 @@ PRINTS = {
 def known(tmp_path_factory) -> dict[str, dict]:
     names = ["FGSM, aim 0.05", "CW-L2, aim 0.05", "CW-L2, aim 0.5", "PGD, L∞ ≤ 1, aim 0.5"]
     small = {name: [kind, {**how}] for name, (kind, how) in adaptive.SETTINGS["attacks"].items()}
-    small["CW-L2"][1].update(CW, weights=2)
+    small["CW-L2"][1].update(CW, weights=3, steps=30, searches=3)
     more = {name: [kind, {**how}] for name, (kind, how) in adaptive.SETTINGS["extreme"].items()}
     more["PGD, L∞ ≤ 1"][1].update(steps=5, restarts=1, weights=2, alpha=0.2)
     return made(

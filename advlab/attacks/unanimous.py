@@ -23,20 +23,19 @@ class UnanimousVote(CWL2):
     against Specialists+1. With M(t), the members whose sets hold the class t, it minimizes
     ‖x′ − x‖₂² + c f(x′) over the box, as :class:`advlab.attacks.CWL2` does, with
 
-    f(x′) = Σ_{m ∈ M(t)} max(κ − (z_mt − max_{j ≠ t} z_mj), 0) + max(−margin(x′), 0),
+    f(x′) = Σ_{m ∈ M(t)} max(κ − (z_mt − max_{j ≠ t} z_mj), 0) + max(log τ − log h_t(x′), 0),
 
-    where the maximum is over the classes of the member's set, and the margin is that of the whole:
-    log h_t(x′) less the largest other logit, the one for "rejected" among them. f is 0 where all of
-    M(t) answer t by κ and the whole answers t: an image that the whole rejects is no success. It
-    is left as it was.
+    where the inner maximum is over the classes of the member's set, and h_t is the mean probability
+    that M(t) gives t. f is 0 exactly where all of M(t) answer t by κ, so that only they vote, and
+    their confidence is at least τ: the whole answers t and does not reject. An image for which none
+    is found is left as it was.
 
     Where we differ from the paper: it has the first sum alone, and a κ large enough for the
-    confidence that is asked for. The margin of the whole makes κ = 0 enough.
+    confidence that is asked for. With the second term κ = 0 is enough.
 
     Of the model it needs ``member_logits(x)``, (N, M, K) with −∞ for what a member cannot predict,
-    and ``decide(member_logits)``, (N, K + 1), such as
-    :class:`advlab.defenses.SpecialistsPlusOne` has. Wanted is a class t < K: y is that, by
-    ``targeted=True`` or :class:`advlab.goals.SourceTarget`.
+    and ``log_threshold``, log τ, such as :class:`advlab.defenses.SpecialistsPlusOne` has. Wanted is
+    a class t < K: y is that, by ``targeted=True`` or :class:`advlab.goals.SourceTarget`.
 
     :param kappa: κ ≥ 0, the margin in logits by which each member must answer t. More of it makes
         the whole surer.
@@ -44,12 +43,15 @@ class UnanimousVote(CWL2):
     :param lr: Adam's learning rate, ≥ 0.
     :param searches: descents, each with another c, at least 1.
     :param c: the first c, above 0.
-    :param abort_early: end an image's descent that gains no more.
+    :param abort_early: end an image's descent that gains no more. Off by default: where many
+        members are to be moved far, the loss may rise for a while before it falls.
     :param space: ``"pixels"`` or ``"tanh"``.
     :raises ValueError: a hyper-parameter out of its range, a goal without a class wanted; when
         called, a class that is not below K.
-    :raises TypeError: when called, a model without these methods.
+    :raises TypeError: when called, a model without these two.
     """
+
+    abort_early: bool = False
 
     refuses: ClassVar = {Untargeted: _WHY, ConfidenceReduction: _WHY, Undetected: _WHY}
 
@@ -70,25 +72,24 @@ class _Losses(nn.Module):
 
     def __init__(self, model: nn.Module, kappa: float):
         super().__init__()
-        if not all(callable(getattr(model, name, None)) for name in ("member_logits", "decide")):
+        if not (hasattr(model, "member_logits") and hasattr(model, "log_threshold")):
             raise TypeError(
-                f"model: expected one with member_logits(x) and decide(member_logits), such as "
+                f"model: expected one with member_logits(x) and log_threshold, such as "
                 f"SpecialistsPlusOne, found {type(model).__name__}"
             )
         self.model, self.kappa = model, kappa
 
     def forward(self, x: Tensor) -> Tensor:
-        members = self.model.member_logits(x)
-        whole = self.model.decide(members)
-        can = members.isfinite()
+        z = self.model.member_logits(x)
+        can = z.isfinite()
         # As in C&W's attack, a hair's breadth more: in another batch logits round otherwise.
-        kind = torch.finfo(members.dtype)
-        largest = torch.where(can, members, 0).detach().abs().flatten(1).amax(1)
-        largest = torch.maximum(largest, whole.detach().abs().amax(1))
-        hair = (16 * kind.eps * largest).clamp_min(kind.tiny)[:, None]
-        short = (self.kappa + hair[..., None] - _margins(members)).clamp_min(0)
+        kind = torch.finfo(z.dtype)
+        largest = torch.where(can, z, 0).detach().abs().flatten(1).amax(1)
+        hair = (16 * kind.eps * largest).clamp_min(16 * kind.eps)[:, None]
+        short = (self.kappa + hair[..., None] - _margins(z)).clamp_min(0)
         short = torch.where(can, short, 0).sum(1)
-        return -(short + (hair - _margins(whole)[:, :-1]).clamp_min(0))
+        log_h = z.log_softmax(2).logsumexp(1) - can.sum(1).to(z.dtype).log()
+        return -(short + (self.model.log_threshold + hair - log_h).clamp_min(0))
 
 
 def _margins(logits: Tensor) -> Tensor:

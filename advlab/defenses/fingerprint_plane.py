@@ -40,7 +40,7 @@ def band_fingerprints(
 
     Δyⁱʲ is the change of φ that the images of class j make; moved away from the boundary they make
     none. So algorithm 1 of Dathathri et al. (2018) rejects what is too near, and what is too far:
-    see section 3 there, and Zheng (2018).
+    see the linear models there, and in Zheng (2018).
 
     :param w: (C, H, W), of :func:`linear_classifier`.
     :param b: its bias.
@@ -110,8 +110,8 @@ def landscape(
     :param model: two-pixel images (N, 1, 1, 2) to logits (N, K).
     :param fingerprints: for such images.
     :param steps: grid points along an axis, see :func:`plane`.
-    :param low: the first pixel values of the grid, and
-    :param high: the last ones.
+    :param low: the lowest value of each pixel.
+    :param high: the highest.
     """
     x = plane(steps, low, high).to(device_of(model) or "cpu")
     with frozen(model), torch.no_grad():

@@ -27,7 +27,7 @@ SIGNS = ("random", "plus")
 
 class Fingerprints(nn.Module):
     """N small changes of the input, and for each class the change of the output that they should
-    make: χⁱʲ = (Δxⁱ, Δyⁱʲ). Dathathri et al. (2018), section 2.
+    make: χⁱʲ = (Δxⁱ, Δyⁱʲ). Dathathri et al. (2018).
 
     What they are compared with is the change of the normalized logits h,
 
@@ -41,7 +41,7 @@ class Fingerprints(nn.Module):
     secret: who knows them can attack with them.
 
     :param dx: (N, C, H, W), the Δxⁱ.
-    :param dy: (N, K, K): ``dy[i, j]`` is Δyⁱʲ, the change that Δxⁱ should make where the class is j.
+    :param dy: (N, K, K): ``dy[i, j]`` is Δyⁱʲ, the change that Δxⁱ should make in class j.
     :raises ValueError: other shapes, or numbers that are not finite.
     """
 
@@ -75,7 +75,7 @@ class Fingerprints(nn.Module):
         """Fingerprints at random. All of them come from the seed: the seed is the secret.
 
         Δyⁱʲ is −α(2pᵢ − 1) in every entry but the j-th, which is β(2pᵢ − 1); p₁ … p_N ~ Bern(½).
-        Dathathri et al. (2018), section 2.3.
+        Dathathri et al. (2018); Zheng (2018), "Choosing fingerprints".
 
         Take a seed that nobody guesses, such as ``secrets.randbits(63)``: of a small one an
         attacker tries all.
@@ -90,12 +90,14 @@ class Fingerprints(nn.Module):
         :param n: N, at least 1.
         :param eps: ε ≥ 0, in pixel values from 0 to 1: the half width of the uniform distribution,
             or the standard deviation of the normal one.
-        :param distribution: of each entry of Δx: ``"uniform"`` on [−ε, ε], as in the paper, or
-            ``"normal"``, N(0, ε²), as in the slides of Zheng (2018).
+        :param distribution: of each entry of Δx: ``"uniform"`` on [−ε, ε], a box as in the
+            paper (the code that its authors published takes [0, ε]), or ``"normal"``, N(0, ε²), as
+            in the slides of Zheng (2018).
         :param alpha: α ≥ 0.
         :param beta: β ≥ 0.
-        :param signs: ``"random"``, as above, or ``"plus"``: all pᵢ are 1, as in the experiments
-            that the paper's authors published code for.
+        :param signs: ``"random"``, as above, or ``"plus"``: all pᵢ are 1, as in the
+            authors' code for MNIST. It then asks for φ(x) · d = −½‖d‖², a low logit of the true
+            class, and with a large weight in training the task is lost.
         :raises ValueError: a number out of its range, or another name.
         """
         for name, value, least in (("n", n, 1), ("classes", classes, 2), ("seed", seed, 0)):
@@ -228,7 +230,7 @@ class FingerprintTraining(Composed):
     """L₀ + w · L_fp: the network learns its task, and to respond to the fingerprints.
 
     L_fp = Σᵢ ‖F(x, Δxⁱ) − Δyⁱᵏ‖₂², k the true class, see :class:`advlab.defenses.Fingerprints`;
-    Dathathri et al. (2018), section 2.2, who write α for w. A mean over the batch. A step costs
+    Dathathri et al. (2018), who write α for w. A mean over the batch. A step costs
     N + 1 passes over the batch for L_fp, and those of L₀.
 
     The network learns to be *sensitive* to the Δxⁱ, the opposite of what stability training asks.

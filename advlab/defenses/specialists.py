@@ -104,9 +104,10 @@ class SpecialistsPlusOne(Substitutable):
 
     Abbasi & Gagné (2017), "Robustness to adversarial examples through an ensemble of specialists";
     attacked by He et al. (2017), "Adversarial example defenses: ensembles of weak defenses are not
-    strong". A specialist tells apart the classes of its own set, see :func:`class_sets`. With h(x),
-    the mean probabilities of those that :func:`vote`, the answer is argmax_k h_k(x), and the image
-    is rejected where its confidence, max_k h_k(x), is below τ.
+    strong". A specialist tells apart the classes of its own set
+    (:func:`advlab.defenses.class_sets`). With h(x), the mean probabilities of those that vote
+    (:func:`advlab.defenses.vote`), the answer is argmax_k h_k(x), and the image is rejected where
+    its confidence, max_k h_k(x), is below τ.
 
     As one model it gives K + 1 logits, (log h_1, …, log h_K, log τ): the last one wins exactly
     where the confidence is below τ. The goals ``"undetected"`` and ``"targeted"`` are about the
@@ -120,25 +121,23 @@ class SpecialistsPlusOne(Substitutable):
     ``backward="substitute"`` takes, as the logit of a class, the mean log-probability among all
     those that can predict it.
 
-    What it stops: attacks made for the generalist alone. What it does not stop:
+    What it stops: most attacks made for the generalist alone. What it does not stop:
     :class:`advlab.attacks.UnanimousVote`.
 
     Where we differ from the paper: τ comes from a rate of natural images that are rejected. A set
     of a single class is kept, and its classifier, which needs no training, always agrees.
 
-    :param members: M networks, maps from (N, C, H, W) in [0, 1] to logits (N, K); 2K + 1 for
-        :meth:`fit`.
+    :param members: M networks from (N, C, H, W) in [0, 1] to logits (N, K); 2K + 1 for ``fit``.
     :param classes: K.
-    :param sets: (M, K) bool, as :func:`class_sets` gives them, one of them all classes. By default
-        each has all classes, and ``fit`` finds the sets.
+    :param sets: (M, K) bool, as ``class_sets`` gives them, one of them all classes. By default each
+        has all classes, and ``fit`` finds the sets.
     :param threshold: τ, above 0 and at most 1. By default 1 / (2K), which rejects nothing: the
         confidence is at least 1 / K.
     :param backward: ``"own"`` or ``"substitute"``.
     :raises ValueError: sets of another shape, an empty set, none of all classes, or another τ.
 
-    :ivar members: the networks, the generalist last after ``fit``.
-    :ivar sets: as above, a buffer.
-    :ivar log_threshold: log τ, a buffer.
+    :ivar members: the networks; after ``fit`` the generalist is the last.
+    :ivar log_threshold: log τ, a buffer, as are the sets.
     """
 
     exact = True  # the substitute gives the same answer, with another gradient
@@ -254,8 +253,8 @@ class SpecialistsPlusOne(Substitutable):
         :param y: (N,) int64, all K classes.
         :param attack: ``attack(model, x, y)``, whose images show what is confused with what; in the
             paper FGSM.
-        :param share: see :func:`class_sets`.
-        :param false_positive_rate: of natural images, the share rejected; see :meth:`calibrate`.
+        :param share: see :func:`advlab.defenses.class_sets`.
+        :param false_positive_rate: of natural images, the share rejected at most.
         :param seed: of what is held out, and of the training.
         :param settings: of :func:`advlab.training.fit`, for every member.
         :raises ValueError: another number of members than 2K + 1, or data that do not fit.
@@ -274,16 +273,9 @@ class SpecialistsPlusOne(Substitutable):
         x, y = x[order[held_out:]], y[order[held_out:]]
 
         def train(m: int) -> None:
-            rows = self.sets[m][y]
-            objective = _Among(self.sets[m])
-            fit(
-                self.members[m],
-                (x[rows], y[rows]),
-                objective=objective,
-                seed=seed + m,
-                progress=False,
-                **settings,
-            )
+            rows, among = self.sets[m][y], _Among(self.sets[m])
+            data = (x[rows], y[rows])
+            fit(self.members[m], data, objective=among, seed=seed + m, progress=False, **settings)
 
         generalist = self.members[-1]
         self.sets[-1] = True

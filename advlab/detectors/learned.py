@@ -39,7 +39,7 @@ class LearnedDetector(Detector):
     ):
         super().__init__()
         attack = FGSM(eps=0.3) if attack is None else attack
-        self.attacks = (attack,) if callable(attack) else tuple(attack)
+        self.attacks = tuple(attack) if isinstance(attack, (list, tuple)) else (attack,)
         if not self.attacks or not all(callable(attack) for attack in self.attacks):
             raise ValueError(
                 "attack: expected attack(model, x, y), such as FGSM(eps=0.3), or several, found "

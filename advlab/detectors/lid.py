@@ -42,7 +42,7 @@ class LID(LogisticDetector):
     :param layers: names, as in ``model.named_modules()``; by default all without parts.
     :param k: the number of neighbors, at least 2; the paper's is 20 for MNIST.
     :param reference: the number of natural images that are kept, above k; the paper's is 100. More
-        show the surface more finely, and take longer.
+        tell more attacks from noise of the same size, and take longer.
     :param images: at most so many natural images are attacked to learn from.
     :raises ValueError: numbers outside of these ranges; in ``fit``, a layer that is not there,
         fewer than k + 1 natural images, or an attack that fools the model nowhere.

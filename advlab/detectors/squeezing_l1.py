@@ -27,6 +27,12 @@ class SqueezingL1(Detector):
     of nearly 0. So ``backward="substitute"`` differentiates softmax(z / T) in place of softmax(z),
     and each squeezer by its own stand-in. Forward, nothing changes.
 
+    It sees the smallest perturbations best: they end just beyond the boundary, and a squeezer takes
+    them back. An image deep in the wrong class stays there when it is squeezed. On ``mnist-cnn``
+    and 30 test digits, at 5% of false positives, PGD on the network alone (L2, 20 steps) goes
+    undetected for 10% at ε = 2.5 and 57% at ε = 4. PGD that follows the score's own gradient does
+    worse, 3% and 7%; with the substitute it is 13% and 80%.
+
     :param squeezers: :class:`advlab.models.Preprocessing` steps; by default ``BitDepth(1)`` and
         ``MedianSmoothing(2)``, the paper's for MNIST. He et al. take ``MedianSmoothing(3)``.
     :param temperature: T > 0, of the substitute alone. Some tens, where logits are some tens apart.

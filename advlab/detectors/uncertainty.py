@@ -25,9 +25,9 @@ class BayesianUncertainty(Detector):
         U(x) = 1/T Σₜ pₜ·pₜ − p̄·p̄ = 1/T Σₜ ‖pₜ − p̄‖²,   p̄ = 1/T Σₜ pₜ,
 
     the trace of their covariance, from 0 to 1. Feinman et al. (2017), "Detecting adversarial
-    samples from artifacts", section 4.2. An attack that goes on after it has fooled the network,
-    such as BIM-b, ends where all T agree on the wrong class: U is then *lower* than on natural
-    images, and the score fails.
+    samples from artifacts", section 4.2. It sees attacks that stop at a boundary, where the
+    networks part. Far beyond it they agree again, on the wrong class: of an attack that goes on,
+    such as BIM-b with a large budget, U is lower than of noise of the same size.
 
     Where we differ. The paper draws new masks for each image. Ours are drawn from the seed of
     ``fit`` and are the same T for all images, so that the score is a function, with a gradient, of

@@ -95,7 +95,9 @@ def _labeled(natural: Tensor, adversarial: Tensor) -> tuple[np.ndarray, np.ndarr
                 f"{len(scores)} scores"
             )
     scores = torch.cat((natural.detach().cpu().double(), adversarial.detach().cpu().double()))
-    if not scores.isfinite().all():
-        scores = torch.nan_to_num(scores)  # ±∞ to the largest numbers, beyond all others
+    finite = scores[scores.isfinite()]
+    if len(finite) < len(scores):  # scikit-learn takes no ±∞: a number beyond all others
+        beyond = 2 * finite.abs().max().item() + 1 if len(finite) else 1.0
+        scores = torch.nan_to_num(scores, posinf=beyond, neginf=-beyond)
     labels = torch.cat((torch.zeros(len(natural)), torch.ones(len(adversarial))))
     return labels.numpy(), scores.numpy()

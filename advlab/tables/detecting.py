@@ -37,7 +37,7 @@ COLOR = {
 }  # fmt: skip
 
 
-def fingerprinted(n: int, eps: float, **settings) -> dict:
+def fingerprinted(n: int, eps: float, weight: float = 0.1, **settings) -> dict:
     """How a network is trained to have n fingerprints of that size.
 
     It is the CNN with stride 2: n + 1 looks at each image, in training and in each step of an
@@ -47,7 +47,7 @@ def fingerprinted(n: int, eps: float, **settings) -> dict:
     return {
         "network": "CNN",
         "objective": "FingerprintTraining",
-        "with": {"weight": 0.3},
+        "with": {"weight": weight},
         "fingerprints": {"seed": 2018, "n": n, "eps": eps},
         **settings,
     }
@@ -56,7 +56,7 @@ def fingerprinted(n: int, eps: float, **settings) -> dict:
 MNIST_FINGERPRINTS = fingerprinted(10, 0.1)
 MNIST_MORE_FINGERPRINTS = fingerprinted(20, 0.05)
 COLOR_FINGERPRINTS = fingerprinted(
-    10, 0.03, sizes={"channels": 3, "size": 32, "stride": 2}, epochs=10
+    10, 0.1, sizes={"channels": 3, "size": 32, "stride": 2}, epochs=10
 )
 
 
@@ -67,6 +67,15 @@ def sets(settings: Mapping) -> dict[str, dict]:
         name = how["data"][0] if how["data"] == MNIST else first_there(how["data"])
         if name is not None:
             found[LABELS.get(name, name)] = {**settings, **how, "data": name}
+    return found
+
+
+def by_label(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
+    """Cells that are named "label: name", data set by data set: label → name → cell."""
+    found: dict[str, dict] = {}
+    for key, cell in cells.items():
+        label, _, name = key.partition(": ")
+        found.setdefault(label, {})[name] = cell
     return found
 
 

@@ -21,6 +21,7 @@ from .detecting import (
     MNIST,
     MNIST_FINGERPRINTS,
     MNIST_MORE_FINGERPRINTS,
+    by_label,
     first_right,
     halves,
     of,
@@ -34,7 +35,7 @@ CWL2 = {"steps": 100, "searches": 5, "lr": 0.03, "c": 0.1}
 SETTINGS = {
     "seed": 0,
     "fit": 1000,
-    "images": 60,
+    "images": 50,
     "extreme images": 20,
     "false positives": 0.05,
     # The attacker tries to stay below the score that this share of natural images exceeds.
@@ -42,12 +43,12 @@ SETTINGS = {
     "attacks": {
         "FGSM": ["AdaptiveFGSM", {"weights": 6}],
         "BIM-b": ["AdaptiveBIM", {"steps": 40, "variant": "b", "weights": 6}],
-        "CW-L2": ["AdaptiveCWL2", {**CWL2, "weights": 4}],
+        "CW-L2": ["AdaptiveCWL2", {**CWL2, "weights": 3}],
         "CW-L2 (γ₂ = 1)": ["AdaptiveCWL2", {**CWL2, "gamma": 1.0, "weights": 1}],
         "SPSA": ["AdaptiveSPSA", {"queries": 1300, "samples": 16, "weights": 2}],
     },
     "extreme": {
-        "C&W, L2 unbounded": ["AdaptiveCWL2", {**CWL2, "steps": 300, "searches": 6, "weights": 4}],
+        "C&W, L2 unbounded": ["AdaptiveCWL2", {**CWL2, "steps": 300, "searches": 6, "weights": 3}],
         "PGD, L2 ≤ 10": [
             "AdaptivePGD",
             {"eps": 10, "norm": "L2", "steps": 100, "restarts": 2, "alpha": 0.5, "weights": 4},
@@ -94,7 +95,20 @@ EXTREME = {
     "PGD, L∞ ≤ 1": ("150 steps, 5 restarts, 6 bisections", 99.74),
     "SPSA, L∞ ≤ 0.05": ("1,000 steps, 20 bisections", 99.84),
 }
-WHY = "TODO"
+WHY = (
+    "The attacker knows the fingerprints and the threshold. The area is taken over the images "
+    "that came back wrong, whether they were noticed or not, against the same natural images "
+    "(and noisy ones). An attack that found nothing for an image gives it back as it was: that one "
+    "is not wrong, and not in the area. So the area hides two things, and the columns beside it "
+    "show them: how many images are wrong, and on how many the whole system is fooled at 5% false "
+    "alarms. An attack that stops just below the threshold τ(5%) scores above 95% of natural "
+    "images and leaves an area near 95, although every one of its images passes. Hence the second "
+    "aim: the attacker stays below the score that half of the natural images exceed. The slides "
+    "give no ε for the adaptive attacks; ours are those of the grey box. Under more budget the "
+    "slides name a data set for C&W alone, by its fingerprints of CIFAR-10; we show each attack on "
+    "both. Two processor cores pay for less than the slides spent, and on "
+    "few images: the last table tells both budgets. What a small budget leaves unbroken is not shown to be safe."
+)
 
 
 def attack_named(settings: Mapping, name: str) -> Attack:
@@ -162,8 +176,7 @@ def show(cells: Mapping[str, dict]) -> str:
     """For each data set the slides' attacks, then those of the extreme budgets."""
     parts = []
     low, middle = SETTINGS["aims"]
-    for label in dict.fromkeys(name.partition(": ")[0] for name in cells):
-        its = {name.partition(": ")[2]: c for name, c in cells.items() if name.startswith(label)}
+    for label, its in by_label(cells).items():
         head = ["attack", "N", "slides' AUC"]
         for aim in (f"aims below τ({low:.0%})", f"aims below τ({middle:.0%})"):
             head += [f"{aim}: AUC", "natural alone", "wrong", "wrong and unnoticed"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -171,7 +173,7 @@ def test_it_composes_around_and_inside_other_objectives(small_model, small_image
     fingerprints = drawn().to(x.device)
     small_model.train()
     smooth = LabelSmoothing()
-    inside = FingerprintTraining(fingerprints=fingerprints, objective=smooth)
+    inside = FingerprintTraining(fingerprints=fingerprints, weight=1.0, objective=smooth)
     expected = smooth(small_model, x, y) + fingerprints.loss(small_model, x, y).mean()
     torch.testing.assert_close(inside(small_model, x, y), expected)
     around = GaussianAugmentation(sigma=0.0, objective=inside)
@@ -188,15 +190,18 @@ def test_it_composes_around_and_inside_other_objectives(small_model, small_image
 
 
 def test_training_lowers_the_loss_for_the_true_class_and_keeps_the_task(small_model, small_images):
+    """Further than training without it does from the same weights."""
     x, y = small_images
     fingerprints = drawn(n=3, eps=0.5).to(x.device)
-    before = fingerprints.loss(small_model, x, y).mean().item()
-    objective = FingerprintTraining(fingerprints=fingerprints)
-    fit(small_model, (x, y), objective=objective, epochs=60, lr=0.01, progress=False)
-    with torch.no_grad():
-        losses = fingerprints.losses(small_model, x)
-        assert losses.gather(1, y[:, None]).mean().item() < 0.5 * before
-        assert (small_model(x).argmax(1) == y).all()
+    start, found = copy.deepcopy(small_model.state_dict()), {}
+    for weight in (0.0, 1.0):
+        small_model.load_state_dict(start)
+        objective = FingerprintTraining(fingerprints=fingerprints, weight=weight)
+        fit(small_model, (x, y), objective=objective, epochs=60, lr=0.01, progress=False)
+        with torch.no_grad():
+            found[weight] = fingerprints.loss(small_model, x, y).mean().item()
+            assert (small_model(x).argmax(1) == y).all()
+    assert found[1.0] < 0.7 * found[0.0]
 
 
 def test_saved_and_loaded(tmp_path):
@@ -254,7 +259,7 @@ def test_bad_settings_are_told(change, says):
 
 def test_what_does_not_fit_is_told(small_model, small_images):
     x, y = small_images
-    with pytest.raises(ValueError, match="expected images .1, 9, 9., as the fingerprints are for"):
+    with pytest.raises(ValueError, match=r"expected images \(1, 9, 9\), as the fingerprints are"):
         drawn((1, 9, 9)).to(x.device).response(small_model, x)
     with pytest.raises(ValueError, match="expected 7 logits"):
         drawn(classes=7).to(x.device).response(small_model, x)

@@ -127,7 +127,7 @@ def votes(draw):
     return logits.masked_fill(~sets, -torch.inf).log_softmax(2), sets
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(votes())
 def test_the_vote_is_the_slow_loop(drawn):
     log_p, sets = drawn
@@ -310,22 +310,23 @@ def test_the_attack_is_its_equation():
 
     model, x = small(threshold=0.6), images(12)
     found = -_Losses(model, 0.5)(x).detach()
-    members, whole = model.member_logits(x).detach(), model(x).detach()
+    members = model.member_logits(x).detach()
     for n in range(12):
         for t in range(3):
-            f = max((whole[n].masked_fill(torch.arange(4) == t, -math.inf).max() - whole[n, t]), 0)
-            for m, allowed in enumerate(model.sets):
-                if allowed[t]:
-                    others = [members[n, m, j] for j in range(3) if j != t and allowed[j]]
-                    if others:
-                        f += max(0.5 - (members[n, m, t] - max(others)), 0)
-            assert float(found[n, t]) == pytest.approx(float(f), abs=1e-9)
+            able = [m for m in range(7) if model.sets[m, t]]
+            h = sum(float(members[n, m].softmax(0)[t]) for m in able) / len(able)
+            f = max(model.log_threshold.item() - math.log(h), 0)
+            for m in able:
+                others = [float(members[n, m, j]) for j in range(3) if j != t and model.sets[m, j]]
+                if others:
+                    f += max(0.5 - (float(members[n, m, t]) - max(others)), 0)
+            assert float(found[n, t]) == pytest.approx(f, abs=1e-9)
 
 
 def test_all_agree_on_the_target_and_nothing_is_rejected():
     model, x = small(threshold=0.55), images(12)
     target = (predict(model, x) + 1) % 3
-    attack = UnanimousVote(targeted=True, steps=80, searches=4, lr=0.05, c=1.0)
+    attack = UnanimousVote(targeted=True, steps=40, searches=3, lr=0.05, c=1.0)
     x_adv = attack(model, x, target)
     won = predict(model, x_adv) == target
     assert won.double().mean() > 0.9
@@ -378,7 +379,7 @@ def test_the_break(digits):
     fooled = (caught != y) & (caught != 10)
     assert (caught == 10).double().mean() > 0.5
     assert fooled.double().mean() < 0.4
-    x, target = x[:4], (y[:4] + 1) % 10
+    x, target = x[:3], (y[:3] + 1) % 10
     plain = CWL2(targeted=True, steps=30, searches=2, lr=0.05, c=1.0)
     x_adv = plain(model.members[-1], x, target)
     assert (predict(model.members[-1], x_adv) == target).all()

@@ -14,7 +14,7 @@ from sklearn.neighbors import KernelDensity as Reference
 from torch import nn
 
 from advlab import data
-from advlab.attacks import FGSM, PGD
+from advlab.attacks import BIM, FGSM, PGD
 from advlab.backend import generator
 from advlab.detectors import Combined, Detector, KernelDensity, examples
 from advlab.detectors.combined import logistic
@@ -104,7 +104,9 @@ def test_the_gradient_is_that_of_differences(digits):
     found = KernelDensity().fit(model, (x, y))
     wide = model.double(), found.double()
     try:
-        image = x[:1].double().requires_grad_(True)
+        # Black pixels tie in max-pooling, which has no slope there.
+        noise = torch.rand(1, 1, 28, 28, generator=generator(9))
+        image = (0.1 + 0.8 * x[:1] + 0.1 * noise).double().requires_grad_(True)
         gradient = torch.autograd.grad(found(image).sum(), image)[0]
         way = gradient / gradient.norm()
         with torch.no_grad():
@@ -132,7 +134,7 @@ def test_what_is_saved_gives_the_same_scores(digits, density):
 
 def test_confident_attacks_lie_far_from_natural_images(digits, density):
     model, _, _, x, y = digits
-    found = examples(model, PGD(eps=0.3, steps=20), x, y)
+    found = examples(model, PGD(eps=0.3, steps=10), x, y)
     both = torch.cat((density.score(found.natural), density.score(found.adversarial)))
     label = torch.arange(len(both)) >= len(found.y)
     assert roc_auc_score(label, both) > 0.7
@@ -140,13 +142,15 @@ def test_confident_attacks_lie_far_from_natural_images(digits, density):
 
 
 def test_an_attack_that_knows_the_detector_is_not_seen(digits, density):
-    """The break: the same budget, on model and detector together."""
+    """The break: what stops at the boundary is seen, and what looks for a quiet place is not."""
     model, _, _, x, y = digits
-    defended, attack = density.defended(0.05), PGD(eps=0.3, steps=40)
-    plain = predict(defended, attack(model, x, y))
-    known = predict(defended, PGD(eps=0.3, steps=40, goal="undetected")(defended, x, y))
+    x, y = x[:40], y[:40]
+    defended = density.defended(0.1)
+    plain = predict(defended, BIM(eps=0.3, steps=15, variant="a")(model, x, y))
+    known = predict(defended, PGD(eps=0.3, steps=15, goal="undetected")(defended, x, y))
     passes = [((answer != y) & (answer != 10)).double().mean().item() for answer in (plain, known)]
-    assert passes[0] < 0.5 < passes[1]
+    assert passes[0] < 0.5
+    assert passes[1] > 0.8
 
 
 @pytest.mark.parametrize("bandwidth", [0, -1.0, math.inf, math.nan])

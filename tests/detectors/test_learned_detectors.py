@@ -10,7 +10,7 @@ from advlab import data
 from advlab.attacks import FGSM, PGD
 from advlab.detectors import ActivationClassifier, InputClassifier, SafetyNet, examples
 from advlab.goals import Undetected
-from advlab.models import CNN, activations, load_model, predict
+from advlab.models import activations, load_model, predict
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +88,22 @@ def test_the_break_of_the_input_classifier_in_l2(fitted, digits):
     assert undetected(defended, knows(defended, x, y), y) >= 0.8
 
 
-def small(seed=0):
-    torch.manual_seed(seed)
-    model = nn.Sequential(
+def small(front=None):
+    """An untrained network that gives each of its classes to about a third of the images."""
+    torch.manual_seed(0)
+    model = front or nn.Sequential(
         nn.Identity(), nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3)
     )
-    x = torch.rand(120, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    x = torch.rand(120, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    with torch.no_grad():
+        model[-1].bias -= model(x).mean(0)
     return model, x, predict(model, x)
 
 
 def corner(model, x, y):
     """An attack that adds a bright corner to an image, and another one's inside."""
     other = x.roll(1, 0).clone()
-    other[:, :, :2, :2] = 1
+    other[:, :, :4, :4] = 1
     return other
 
 
@@ -113,9 +116,9 @@ def test_at_the_image_an_activation_classifier_is_the_input_classifier():
 
 def test_what_is_learned_is_seen_at_the_layer():
     model, x, y = small()
-    detector = ActivationClassifier(corner, layer="2", epochs=15).fit(model, (x, y))
+    detector = ActivationClassifier(corner, layer="2", epochs=40).fit(model, (x, y))
     marked = x.clone()
-    marked[:, :, :2, :2] = 1
+    marked[:, :, :4, :4] = 1
     assert auc(detector, x, marked) > 0.95
     # Only the layer counts: another last layer changes nothing.
     before = detector.score(x)
@@ -235,7 +238,7 @@ def test_an_attack_that_does_not_know_goes_blind(fitted, digits):
 def test_bad_input_is_told():
     model, x, y = small()
     for wrong in (3, [], ["FGSM"]):
-        with pytest.raises((ValueError, TypeError), match="attack"):
+        with pytest.raises(ValueError, match="attack: expected"):
             InputClassifier(wrong)
     for name in ("epochs", "width", "hidden"):
         with pytest.raises(ValueError, match=f"{name}: expected a whole number from 1, found 0"):
@@ -247,20 +250,18 @@ def test_bad_input_is_told():
         ActivationClassifier(corner, layer="seven").fit(model, (x, y))
     with pytest.raises(ValueError, match="fools the model on none"):
         InputClassifier(FGSM(eps=0.0)).fit(model, (x, y))
-    with torch.no_grad():
-        model[1].bias.fill_(-100)
-    with pytest.raises(ValueError, match="'2' has no output above 0"):
-        SafetyNet(corner_of_classes, layer="2").fit(model, (x, predict(model, x)))
+    below, x, y = small(nn.Sequential(Below(), nn.Flatten(), nn.Linear(64, 3)))
+    with pytest.raises(ValueError, match="'0' has no output above 0"):
+        SafetyNet(corner, layer="0").fit(below, (x, y))
 
 
-def corner_of_classes(model, x, y):
-    """Far out, where the layer answers and the class changes, or not."""
-    return torch.rand(x.shape, generator=torch.Generator().manual_seed(5))
+class Below(nn.Module):
+    def forward(self, x):
+        return x - 2
 
 
 def test_a_flat_layer_is_read_by_linear_layers_alone():
-    model = CNN(classes=3, size=8)
-    x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    detector = ActivationClassifier(corner, epochs=1).fit(model, (x, predict(model, x)))
-    assert detector.looks_at == "classifier.1"
+    model, x, y = small()
+    detector = ActivationClassifier(corner, epochs=1).fit(model, (x, y))
+    assert detector.looks_at == "3"  # what the last linear layer is given
     assert not any(isinstance(part, nn.Conv2d) for part in detector.network)

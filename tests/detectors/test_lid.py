@@ -113,7 +113,9 @@ def test_the_gradient_is_that_of_differences(digits, watching):
     model = digits[0].double()
     watching.double()
     try:
-        x = digits[3][:1].double().requires_grad_(True)
+        # Black pixels tie in max-pooling, which has no slope there.
+        noise = torch.rand(1, 1, 28, 28, generator=generator(9))
+        x = (0.1 + 0.8 * digits[3][:1] + 0.1 * noise).double().requires_grad_(True)
         gradient = torch.autograd.grad(watching(x).sum(), x)[0]
         way = gradient / gradient.norm()
         with torch.no_grad():
@@ -135,10 +137,10 @@ def test_it_tells_natural_images_from_the_attack_that_it_learned(digits, watchin
 def test_an_attack_that_knows_the_detector_is_not_seen(digits, watching):
     """The break: the same budget, on model and detector together."""
     model, _, _, x, y = digits
-    x, y = x[:30], y[:30]
+    x, y = x[:25], y[:25]
     defended = watching.defended(0.1)
     plain = predict(defended, ATTACK(model, x, y))
-    known = predict(defended, PGD(eps=0.3, steps=20, goal="undetected")(defended, x, y))
+    known = predict(defended, PGD(eps=0.3, steps=10, goal="undetected")(defended, x, y))
     passes = [((answer != y) & (answer != 10)).double().mean().item() for answer in (plain, known)]
     assert passes[0] < 0.6
     assert passes[1] > passes[0] + 0.2

@@ -34,6 +34,11 @@ def test_it_is_the_trace_of_the_covariance(digits, doubt):
     torch.testing.assert_close(doubt.score(x).exp().double() - FLOOR, both, rtol=1e-3, atol=1e-7)
 
 
+def off_ties(x):
+    """Black pixels tie in max-pooling, which has no slope there."""
+    return (0.1 + 0.8 * x + 0.1 * torch.rand(x.shape, generator=generator(9))).double()
+
+
 def linear(rate, classes=2, size=2):
     """Dropout on the pixels, and a linear layer."""
     torch.manual_seed(1)
@@ -145,7 +150,7 @@ def test_where_networks_agree_entirely_the_score_is_the_floor():
 
 
 def test_the_gradient_is_that_of_differences(digits, doubt):
-    model, x = digits[0].double(), digits[3][:1].double().requires_grad_(True)
+    model, x = digits[0].double(), off_ties(digits[3][:1]).requires_grad_(True)
     try:
         gradient = torch.autograd.grad(doubt(x).sum(), x)[0]
         way = gradient / gradient.norm()
@@ -156,17 +161,18 @@ def test_the_gradient_is_that_of_differences(digits, doubt):
         model.float()
 
 
-def test_it_sees_one_large_step_and_not_many_small_ones(digits, doubt):
-    """The paper's measure falls below 0.5 where an attack goes on after it has won."""
+def test_it_sees_one_large_step_and_not_an_attack_that_goes_on(digits, doubt):
+    """Far beyond the boundary all T networks agree again, more than on noise of the same size."""
     model, _, _, x, y = digits
 
     def seen(attack):
         found = examples(model, attack, x, y)
-        scores = torch.cat((doubt.score(found.natural), doubt.score(found.adversarial)))
-        return roc_auc_score(torch.arange(len(scores)) >= len(found.y), scores)
+        rows = (found.natural, found.noisy, found.adversarial)
+        scores = torch.cat([doubt.score(images) for images in rows])
+        return roc_auc_score(torch.arange(len(scores)) >= 2 * len(found.y), scores)
 
     assert seen(FGSM(eps=0.3)) > 0.7
-    assert seen(BIM(eps=0.3, steps=30, alpha=0.02)) < 0.5
+    assert seen(BIM(eps=1.0, steps=40, alpha=0.05)) < 0.4
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -37,6 +37,7 @@ def pairs(natural, adversarial):
     return won / (len(natural) * len(adversarial))
 
 
+@settings(max_examples=25)
 @given(natural=SCORES, adversarial=SCORES)
 def test_the_area_counts_pairs(natural, adversarial):
     area = pairs(natural, adversarial)
@@ -44,6 +45,7 @@ def test_the_area_counts_pairs(natural, adversarial):
     assert roc_curve(natural, adversarial).auc == pytest.approx(area)
 
 
+@settings(max_examples=25)
 @given(natural=SCORES, adversarial=SCORES)
 def test_scores_turned_round_give_the_rest(natural, adversarial):
     area = detection_auc(natural, adversarial)
@@ -51,6 +53,7 @@ def test_scores_turned_round_give_the_rest(natural, adversarial):
     assert detection_auc(adversarial, natural) == pytest.approx(1 - area)
 
 
+@settings(max_examples=25)
 @given(natural=SCORES, adversarial=SCORES, seed=st.integers(0, 99), rate=RATES)
 def test_the_order_of_the_images_is_nothing(natural, adversarial, seed, rate):
     random = backend.generator(seed)
@@ -59,6 +62,7 @@ def test_the_order_of_the_images_is_nothing(natural, adversarial, seed, rate):
     assert true_positive_rate(*shuffled, rate) == true_positive_rate(natural, adversarial, rate)
 
 
+@settings(max_examples=25)
 @given(natural=SCORES, adversarial=SCORES)
 def test_only_the_order_of_the_scores_counts(natural, adversarial):
     area = detection_auc(natural, adversarial)
@@ -85,6 +89,7 @@ def test_the_curve_by_hand():
     assert curve.auc == pytest.approx(1 - 1.5 / 8)  # 1 pair lost, and 1 tie
 
 
+@settings(max_examples=25)
 @given(natural=SCORES, adversarial=SCORES, rate=RATES)
 def test_caught_at_a_rate_is_the_best_threshold(natural, adversarial, rate):
     caught = [
@@ -164,7 +169,8 @@ def test_the_scores_are_those_of_the_examples(watched, contrast):
     assert len(cell.adversarial) == int(fooled.sum()) > 0
     assert len(cell.negatives) == 2 * len(cell.natural)
     assert cell.auc == pytest.approx(pairs(cell.negatives, cell.adversarial))
-    assert 0.8 < cell.auc <= 1
+    # Noise of the same size has as much contrast: against it the score is worth less.
+    assert detection_auc(cell.natural, cell.adversarial) > cell.auc > 0.5
     assert found["0", "FGSM(eps=0.3)"].auc == 0.5
     with pytest.raises(KeyError, match="the detectors c, 0 and the attacks FGSM"):
         found["c", "PGD"]
