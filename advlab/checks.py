@@ -48,6 +48,13 @@ def check_range(owner: Any, name: str, low: float = 0.0, high: float = 1e30) -> 
     object.__setattr__(owner, name, (float(first), float(last)))
 
 
+def check_rate(name: str, value: float, *, below: bool = False) -> None:
+    """:raises ValueError: an argument that is not a number from 0 to 1, or ``below`` 1."""
+    if not (isinstance(value, Real) and 0 <= value <= 1) or (below and value == 1):
+        upto = "below 1" if below else "1"
+        raise ValueError(f"{name}: expected a number from 0 to {upto}, found {value!r}")
+
+
 def check_count(name: str, value: int, least: int = 0) -> None:
     """:raises ValueError: an argument that is not a whole number from ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:

@@ -13,13 +13,14 @@ from .label_smoothing import LabelSmoothing
 from .pixel_defend import PixelDefend
 from .purify import Purified, Purifier
 from .randomization import RandomResizePad
-from .specialists import SpecialistsPlusOne, class_sets, confusion, vote
+from .specialists import SpecialistsPlusOne
 from .squeezing import BitDepth, MedianSmoothing
 from .stability import StabilityTraining
 from .thermometer import Thermometer
 from .total_variation import TotalVariation, duality_gap, minimize_total_variation
 from .trades import TRADES
 from .vat import VAT
+from .voting import class_sets, confusion, vote
 
 __all__ = [
     "TRADES",

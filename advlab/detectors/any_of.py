@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_rate
 from .base import Detector
 
 
@@ -42,11 +43,7 @@ class AnyOf(Detector):
                 "detectors: expected different advlab.detectors.Detector, at least one, found "
                 f"{', '.join(wrong) or f'{len(detectors)}, {len(set(detectors))} different'}"
             )
-        if not 0 <= false_positive_rate < 1:
-            raise ValueError(
-                "false_positive_rate: expected a number from 0 to below 1, found "
-                f"{false_positive_rate!r}"
-            )
+        check_rate("false_positive_rate", false_positive_rate, below=True)
         self.detectors = nn.ModuleList(detectors)
         self.false_positive_rate = false_positive_rate
 

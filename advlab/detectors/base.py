@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..backend import generator, in_batches
+from ..checks import check_rate
 from ..data import Dataset
 from ..models.contract import (
     check_device,
@@ -135,10 +136,7 @@ class Detector(Substitutable):
         :param false_positive_rate: of natural images that are rejected, from 0 to 1.
         :raises ValueError: a rate outside of that, or a detector that is not fitted.
         """
-        if not 0 <= false_positive_rate <= 1:
-            raise ValueError(
-                f"false_positive_rate: expected a number from 0 to 1, found {false_positive_rate!r}"
-            )
+        check_rate("false_positive_rate", false_positive_rate)
         self.fitted()
         n = len(self.calibration)
         above = math.floor(false_positive_rate * n + 1e-9)

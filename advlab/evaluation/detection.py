@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..checks import check_rate
 from ..detectors import Detector, Examples, examples
 from ..models.contract import check_device, check_images, check_labels
-from .roc import Roc, check_rate, detection_auc, roc_curve, true_positive_rate
+from .roc import Roc, detection_auc, roc_curve, true_positive_rate
 from .table import aligned
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import torch
 from sklearn import metrics
 from torch import Tensor
+
+from ..checks import check_rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +77,6 @@ def true_positive_rate(
     curve = roc_curve(natural, adversarial)
     within = curve.false_positive_rate <= false_positive_rate + 1e-9
     return curve.true_positive_rate[within].max().item()
-
-
-def check_rate(name: str, value: float) -> None:
-    """:raises ValueError: not a number from 0 to 1."""
-    if not (isinstance(value, Real) and 0 <= value <= 1):
-        raise ValueError(f"{name}: expected a number from 0 to 1, found {value!r}")
 
 
 def _labeled(natural: Tensor, adversarial: Tensor) -> tuple[np.ndarray, np.ndarray]:

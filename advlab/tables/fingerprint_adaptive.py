@@ -107,7 +107,8 @@ WHY = (
     "give no ε for the adaptive attacks; ours are those of the grey box. Under more budget the "
     "slides name a data set for C&W alone, by its fingerprints of CIFAR-10; we show each attack on "
     "both. Two processor cores pay for less than the slides spent, and on "
-    "few images: the last table tells both budgets. What a small budget leaves unbroken is not shown to be safe."
+    "few images: the last table tells both budgets. What a small budget leaves unbroken is not "
+    "shown to be safe."
 )
 
 
