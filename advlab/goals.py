@@ -183,6 +183,24 @@ def alarm(logits: Tensor) -> Tensor:
     return logits[:, -1] - logits[:, :-1].amax(1)
 
 
+def may_reject(model: object) -> bool:
+    """Whether the model says that its last class is "rejected": by an attribute ``rejected``, −1.
+
+    The logits do not tell: K + 1 of them look like those of a model of K + 1 classes.
+    """
+    return getattr(model, "rejected", None) is not None
+
+
+def check_rejects(model: object) -> None:
+    """:raises ValueError: the model does not say that its last class is "rejected"."""
+    if not may_reject(model):
+        raise ValueError(
+            f"model: expected one that may reject, found {type(model).__name__} without an "
+            "attribute 'rejected'; put a detector in front with detector.defended(0.05), or set "
+            "model.rejected = -1 where the last of its logits means that"
+        )
+
+
 UNTARGETED, TARGETED, UNDETECTED = Untargeted(), Targeted(), Undetected()
 
 

@@ -18,6 +18,8 @@ from advlab.goals import (
     Targeted,
     Undetected,
     alarm,
+    check_rejects,
+    may_reject,
     parse_goal,
 )
 
@@ -107,6 +109,17 @@ def test_source_to_target_attacks_images_of_the_source_alone():
     assert goal.labels(y).tolist() == [5, 5, 5, 5]
     assert not goal.needs_targets
     assert Targeted.needs_targets
+
+
+def test_a_model_that_may_reject_says_so():
+    class Says:
+        rejected = -1
+
+    assert may_reject(Says())
+    check_rejects(Says())
+    assert not may_reject(object())
+    with pytest.raises(ValueError, match=r"found object without an attribute 'rejected'"):
+        check_rejects(object())
 
 
 def test_names_and_errors():

@@ -1,19 +1,20 @@
 """Attacks that know of a detector: wrong and not noticed at once.
 
-The model answers K + 1 logits z, the last of which wins where it rejects the image, as
-:class:`advlab.detectors.Defended` does. That is all these attacks need: they never see the
-detector. They want a class that is wrong, or the one wanted, and no rejection. Both stand in one
-loss, for an image x of class y:
+The model answers K + 1 logits z, the last of which wins where it rejects the image, and says so by
+an attribute ``rejected``, as :class:`advlab.detectors.Defended` does. That is all these attacks
+need: they never see the detector. They want a class that is wrong, or the one wanted, and no
+rejection. Both stand in one loss, for an image x of class y:
 
     L_γ(x) = max over j ∉ {y, K} of z_j − z_y − γ a(x), a(x) = z_K − max over k < K of z_k.
 
 The first part is the margin by which the K classes are wrong (targeted: z_t − max over j ∉ {t, K}
 of z_j), the second the alarm, above 0 where the image is rejected. It is the loss of adaptive
 attacks on fingerprints, min ‖x − x′‖ + γ₁ L_CW(x′) − γ₂ L_fp(x′) of Dathathri et al. (2018),
-"Detecting adversarial examples via neural fingerprinting", and near that of Carlini & Wagner
-(2017), "Adversarial examples are not easily detected", section 3.3. He et al. (2017) attack three
-detectors at once in this way. γ depends on the units in which a detector counts: one fixed γ sees
-nothing but the alarm of one detector, and nothing but the class of another.
+"Detecting adversarial examples via neural fingerprinting" (of L_fp, which is small where nothing is
+noticed, we take the sign that lowers it; as printed it would be raised), and near that of Carlini &
+Wagner (2017), "Adversarial examples are not easily detected", section 3.3. He et al. (2017) attack
+three detectors at once in this way. γ depends on the units in which a detector counts: one fixed γ
+sees nothing but the alarm of one detector, and nothing but the class of another.
 
 So γ is searched for, for each image. An attack that ends wrong but noticed tries a larger γ, one
 that ends with the class unchanged a smaller one: tenfold until it was both too large and too small,
@@ -44,9 +45,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..goals import TARGETED, UNDETECTED, UNTARGETED, ConfidenceReduction, Goal
+from .. import threat
+from ..goals import (
+    TARGETED,
+    UNDETECTED,
+    UNTARGETED,
+    ConfidenceReduction,
+    Goal,
+    check_rejects,
+)
 from .attacked import AttackedModel
 from .base import Attack, check_number, check_whole
 from .best import Best
@@ -56,6 +65,8 @@ from .penalty import Smallest
 from .pgd import BIM, PGD
 from .spsa import SPSA
 from .weighed import GAMMA_MAX, GAMMA_MIN, Bisection, check_not_rejected, weighed
+
+AROUND = 0.1  # how far from x the random starts of C&W's attack lie, in pixel values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +93,10 @@ class _Adaptive(Attack):
     @property
     def aim(self) -> Goal:
         return self.goal or (TARGETED if self.targeted else UNDETECTED)
+
+    def _attack(self, model: nn.Module, *args):
+        check_rejects(model)
+        return super()._attack(model, *args)
 
     def again(self, number: int) -> Attack:
         """The attack with which γ number 0, 1, … is tried: other random numbers, if it has any."""
@@ -122,7 +137,8 @@ class AdaptiveFGSM(_Adaptive, FGSM):
     :param gamma: the first γ, above 0.
     :param weights: at most so many γ are tried for each image, at least 1.
     :raises ValueError: a hyper-parameter out of its range, or a goal that does not say whether a
-        rejected image counts.
+        rejected image counts; when called, a model without the attribute ``rejected``, by which it
+        says that its last class means that, or a label of that class.
     """
 
 
@@ -220,32 +236,52 @@ class AdaptiveCWL2(_Adaptive, CWL2):
     detected", section 3.3, and S2's min ‖x′ − x‖ + γ₁ L_CW − γ₂ L_fp. c is searched for as in
     :class:`advlab.attacks.CWL2`, once for each of γ, γ / 10, 10 γ, γ / 100, …: what is too small is
     in part made up for by a larger c, what is too large bars the way. The smallest success of all
-    is returned. With ``weights=1`` it is CWL2 with the goal ``"undetected"``, which
-    fools none of 25 digits that the largest softmax guards; γ = 0.1 fools all 25.
+    is returned. With ``weights=1`` it is CWL2 with the goal ``"undetected"`` and no early abort,
+    which fools none of 25 digits that the largest softmax guards; γ = 0.1 fools all 25.
 
     :param gamma: the first γ, above 0.
     :param weights: so many γ are tried for each image, at least 1.
+    :param restarts: descents with each γ and c, at least 1: the first from x, the others from x
+        plus noise, uniform from −0.1 to 0.1, clipped to the box. He et al. (2017) start at random;
+        they do not say how.
+    :param seed: of the random starts; start r ≥ 1 of γ number w uses ``seed + w * restarts + r``.
     :param kappa: κ ≥ 0, the margin by which an image is wrong, and by which it is not noticed:
         −γ a(x′) ≥ κ.
     :param steps: of a descent, at least 1.
     :param lr: Adam's learning rate, ≥ 0.
     :param searches: descents for each γ, each with another c, at least 1.
     :param c: the first c, above 0.
-    :param abort_early: end an image's descent that gains no more.
+    :param abort_early: end an image's descent that gains no more. Off by default: the score of a
+        detector that is sure may stand still for many steps before it falls.
     :param space: ``"pixels"`` or ``"tanh"``.
     :raises ValueError: as :class:`AdaptiveFGSM`.
     """
 
     weights: int = 4
+    restarts: int = 1
+    seed: int = 0
+    abort_early: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_whole(self, "restarts")
 
     def perturb(self, model: AttackedModel, x: Tensor, y: Tensor) -> Tensor:
         check_not_rejected(model.logits(x, y), y)
         best, every = Smallest(x), torch.arange(len(x), device=x.device)
         model.stuck[:] = True
-        for number in model.steps(self.weights):
+        for run in model.steps(self.weights * self.restarts):
+            number, restart = divmod(run, self.restarts)
             power = (number + 1) // 2 * (-1) ** number
             part = weighed(model, x, self.gamma * 10.0**power)
-            found, _, _ = self.search(part, x, y)
+            start = None
+            if restart:
+                start = x + threat.random_in_ball(x, AROUND, "Linf", self.seed + run)
+                start = start.clamp(0, 1)
+            found, tried, _ = self.search(part, x, y, start=start)
+            done = ~part.stuck
+            done[tried] = False
+            found.size[done] = 0  # nothing to do: no other γ finds a smaller perturbation
             best.offer(every, found.x, found.size, found.size.isfinite())
             model.stuck &= part.stuck
         return best.x

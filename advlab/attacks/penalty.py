@@ -47,34 +47,34 @@ class PenaltyAttack(Attack):
     def f(self, model: AttackedModel, logits: Tensor, y: Tensor) -> Tensor:
         """How far the logits are short of the goal, (N,): 0 is success.
 
-        A hair's breadth more than κ is asked for: in a batch of another size the same model rounds
-        its logits otherwise, and must come to the same answer.
+        A hair's breadth more than κ is asked for, see :func:`hair`.
         """
-        kind = torch.finfo(logits.dtype)
-        hair = 16 * kind.eps * logits.detach().abs().amax(1)
-        hair = hair.clamp_min(kind.tiny)  # logits that are all 0 are a tie, no success
-        return (self.kappa + hair - model.goal.margin(logits, y)).clamp_min(0)
+        return (self.kappa + hair(logits) - model.goal.margin(logits, y)).clamp_min(0)
 
     def gradient(self, model: AttackedModel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """∇f and f at x."""
         gradient, f, _ = model.gradient(x, y, of=lambda z, y: self.f(model, z, y))
         return gradient, f
 
-    def search(self, model: AttackedModel, x: Tensor, y: Tensor) -> tuple[Smallest, Tensor, Tensor]:
+    def search(
+        self, model: AttackedModel, x: Tensor, y: Tensor, *, start: Tensor | None = None
+    ) -> tuple[Smallest, Tensor, Tensor]:
         """The smallest x′ found while c is searched for: Carlini & Wagner (2017), section VI-A.
 
         c grows tenfold until an image's descent succeeds, then the range is halved.
 
+        :param start: (N, C, H, W), where each descent starts; by default where the attack says.
         :returns: the smallest x′; the index of the images worked on; and the smallest c with which
             each of these succeeded.
         """
         best = Smallest(x)
         alive = self.begin(model, x, y)
         x, y = x[alive], y[alive]
+        where = {} if start is None else {"start": start[alive]}
         c = torch.full((len(x),), self.c, dtype=x.dtype, device=x.device)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
         for _ in model.steps(self.searches if len(x) else 0):
-            succeeded = self.descend(model, x, y, c, best, alive)
+            succeeded = self.descend(model, x, y, c, best, alive, **where)
             high, low = torch.where(succeeded, c, high), torch.where(succeeded, low, c)
             c = torch.where(high.isinf(), 10 * c, (low + high) / 2).clamp_max(C_MAX)
         return best, alive, high
@@ -126,6 +126,21 @@ class Patience:
 
     def keep(self, rows: Tensor) -> None:
         self.loss, self.since = self.loss[rows], self.since[rows]
+
+
+def hair(logits: Tensor, least: float = 0.0) -> Tensor:
+    """By how much the same model may round its logits otherwise in a batch of another size, (N,).
+
+    An attack that asks for so much more than it needs comes to the same answer in both. 16 units of
+    rounding of an image's largest absolute logit, and never 0: logits that are all 0 are a tie, no
+    success.
+
+    :param logits: (N, …).
+    :param least: what is rounded is at least so large.
+    """
+    kind = torch.finfo(logits.dtype)
+    largest = logits.detach().abs().flatten(1).amax(1).clamp_min(least)
+    return (16 * kind.eps * largest).clamp_min(kind.tiny)
 
 
 def squared(delta: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..goals import ConfidenceReduction, Undetected, Untargeted, logits_of
 from .attacked import AttackedModel
 from .carlini_wagner import CWL2
+from .penalty import hair
 
 _WHY = "it makes those who can vote for a class do so; name the class, by targeted=True"
 
@@ -82,14 +83,12 @@ class _Losses(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = self.model.member_logits(x)
         can = z.isfinite()
-        # As in C&W's attack, a hair's breadth more: in another batch logits round otherwise.
-        kind = torch.finfo(z.dtype)
-        largest = torch.where(can, z, 0).detach().abs().flatten(1).amax(1)
-        hair = (16 * kind.eps * largest).clamp_min(16 * kind.eps)[:, None]
-        short = (self.kappa + hair[..., None] - _margins(z)).clamp_min(0)
+        # Logarithms of probabilities round as numbers of size 1 do, however small the logits.
+        more = hair(torch.where(can, z, 0), least=1.0)[:, None]
+        short = (self.kappa + more[..., None] - _margins(z)).clamp_min(0)
         short = torch.where(can, short, 0).sum(1)
         log_h = z.log_softmax(2).logsumexp(1) - can.sum(1).to(z.dtype).log()
-        return -(short + (self.model.log_threshold + hair - log_h).clamp_min(0))
+        return -(short + (self.model.log_threshold + more - log_h).clamp_min(0))
 
 
 def _margins(logits: Tensor) -> Tensor:

@@ -31,16 +31,18 @@ def band_fingerprints(
 ) -> Fingerprints:
     """Four fingerprints that accept a band on each side of the boundary, where the data are.
 
-    Let the images of class 1 be at distances from a to b from the boundary, and those of class 0
-    from a′ to b′. With s the slack and ŵ = w/‖w‖,
+    Let the images of class 1 be at distances from r to R from the boundary, and those of class 0
+    from r′ to R′. With s the slack and ŵ = w/‖w‖,
 
-    - Δx¹ = −(a − s) ŵ: no image of class 1 gets across. One nearer than a − s does.
-    - Δx² = −(b + s) ŵ: every image of class 1 gets across. One further than b + s does not.
-    - Δx³ = (a′ − s) ŵ and Δx⁴ = (b′ + s) ŵ: likewise for class 0.
+    - Δx¹ = −(r − s) ŵ: no image of class 1 gets across. One nearer than r − s does.
+    - Δx² = −(R + s) ŵ: every image of class 1 gets across. One further than R + s does not.
+    - Δx³ = (r′ − s) ŵ and Δx⁴ = (R′ + s) ŵ: likewise for class 0.
 
     Δyⁱʲ is the change of φ that the images of class j make; moved away from the boundary they make
     none. So algorithm 1 of Dathathri et al. (2018) rejects what is too near, and what is too far:
-    see the linear models there, and in Zheng (2018).
+    see the linear models there, and in Zheng (2018). Of an image inside the band D is 0 for its
+    class. Outside, one of the four is wrong by ‖(−√2, √2)‖₂ = 2, and D is at least 2/4: any τ from
+    0 to below ½ will do.
 
     :param w: (C, H, W), of :func:`linear_classifier`.
     :param b: its bias.

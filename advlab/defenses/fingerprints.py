@@ -148,11 +148,17 @@ class Fingerprints(nn.Module):
         """D(x, χʲ) = 1/N Σᵢ ‖F(x, Δxⁱ) − Δyⁱʲ‖₂ for each class j: (B, K), differentiable.
 
         Dathathri et al. (2018), equation 9 and algorithm 1: x is accepted if any is at most τ.
+        The slide of Zheng (2018) that tells the idea squares the norms; its algorithm does not.
+
+        :raises ValueError: as :meth:`response`.
         """
         return self._away(model, x).norm(dim=3).mean(1)
 
     def losses(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Σᵢ ‖F(x, Δxⁱ) − Δyⁱʲ‖₂² for each class j: (B, K), differentiable."""
+        """Σᵢ ‖F(x, Δxⁱ) − Δyⁱʲ‖₂² for each class j: (B, K), differentiable.
+
+        :raises ValueError: as :meth:`response`.
+        """
         return self._away(model, x).square().sum((1, 3))
 
     def loss(self, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:

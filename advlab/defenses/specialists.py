@@ -111,10 +111,19 @@ class SpecialistsPlusOne(Substitutable):
         return backward in ("own", "substitute")
 
     def member_logits(self, x: Tensor) -> Tensor:
-        """The logits of each member, −∞ for classes outside of its set. (N, M, K)."""
+        """The logits of each member, −∞ for classes outside of its set. (N, M, K).
+
+        :raises ValueError: a member with another number of logits than K.
+        """
         # Each gets its own copy: a first layer that works in place would spoil the next one's.
-        answers = torch.stack([member(x.clone()) for member in self.members], 1)
-        return answers.masked_fill(~self.sets, -torch.inf)
+        answers = [member(x.clone()) for member in self.members]
+        expected = (len(x), self.sets.shape[1])
+        for m, z in enumerate(answers):
+            if z.shape != expected:
+                raise ValueError(
+                    f"members: expected logits {expected}, found {tuple(z.shape)} of number {m}"
+                )
+        return torch.stack(answers, 1).masked_fill(~self.sets, -torch.inf)
 
     def decide(self, member_logits: Tensor) -> Tensor:
         """(N, M, K) logits of the members to the (N, K + 1) of the whole."""
@@ -145,7 +154,7 @@ class SpecialistsPlusOne(Substitutable):
         """Set τ to the highest value that rejects at most that share of these images.
 
         :param x: (N, C, H, W) in [0, 1], natural images that no member was trained on.
-        :param false_positive_rate: at least 0, below 1.
+        :param false_positive_rate: of these images, the share rejected, from 0 to below 1.
         :raises ValueError: another rate, or no images.
         """
         check_rate("false_positive_rate", false_positive_rate, below=True)

@@ -20,10 +20,13 @@ def confusion(
     :param attack: ``attack(model, x, y)``, untargeted.
     :param x: (N, C, H, W) in [0, 1].
     :param y: (N,) int64, the true classes.
-    :param classes: K; by default the model's number of logits.
+    :param classes: K; by default the model's number of logits, and never fewer.
+    :raises ValueError: fewer, or images that break the contract.
     """
     logits = predict_logits(model, x)
-    k = classes or logits.shape[1]
+    k = logits.shape[1] if classes is None else classes
+    if k < logits.shape[1]:
+        raise ValueError(f"classes: expected at least the model's {logits.shape[1]}, found {k!r}")
     right = logits.argmax(1) == y
     x, y = x[right], y[right]
     answer = predict(model, attack(model, x, y)) if len(x) else y
@@ -70,8 +73,13 @@ def class_sets(confusion: Tensor, share: float = 0.8) -> Tensor:
 def vote(log_p: Tensor, sets: Tensor) -> Tensor:
     """log h(x): of the classifiers that vote, the mean probabilities. (N, M, K) to (N, K).
 
-    If for some class all the classifiers that can predict it do, only these vote; otherwise all
-    do. Since a generalist has one answer, this is so for one class at most.
+    With M(k) the classifiers whose sets hold k, and p_m(x) the probabilities of the m-th,
+
+        h(x) = 1/|V| Σ_{m ∈ V} p_m(x), V = M(k) where all of M(k) answer k, and all M elsewhere.
+
+    Since a generalist has one answer, there is one such k at most. Abbasi & Gagné (2017). He et al.
+    (2017) tell the rest as a count of votes: where M(k) agrees, the answer is the same k, and
+    elsewhere a mean of probabilities may choose another class than a count.
 
     :param log_p: (N, M, K), the log-probabilities of M classifiers; −∞ outside of their sets.
     :param sets: (M, K) bool, the classes that each can predict; one of them can predict all.

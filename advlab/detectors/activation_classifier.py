@@ -24,11 +24,11 @@ class ActivationClassifier(LearnedDetector):
 
     It knows the attacks that it was shown. What it says of others is to be measured: not every
     attack teaches it every other. And whoever has its gradient fools both networks at once:
-    Carlini & Wagner (2017), "Adversarial examples are not easily detected", section 3.
+    Carlini & Wagner (2017), "Adversarial examples are not easily detected".
 
-    Where we differ: their d is larger and stands on a ResNet; their "dynamic" training, in which
-    the adversary attacks d while it learns, is not here. We learn only from attacks that fool the
-    model, and not from all.
+    Where we differ: their d is larger and stands on a ResNet; the scaling of channels is ours;
+    their "dynamic" training, in which the adversary attacks d while it learns, is not here. We
+    learn only from attacks that fool the model, and not from all.
 
     :param attack: to learn from, any ``attack(model, x, y)``, or several; by default
         ``FGSM(eps=0.3)``, which suits digits.
@@ -41,8 +41,6 @@ class ActivationClassifier(LearnedDetector):
     :raises ValueError: a hyper-parameter out of its range; in ``fit``, an attack that fools the
         model on no image, or a layer that the model has not.
     """
-
-    exact = True
 
     def __init__(
         self,
@@ -59,6 +57,7 @@ class ActivationClassifier(LearnedDetector):
         for name in ("width", "hidden", "epochs"):
             check_whole(self, name)
         self.network = None
+        self.register_buffer("shape", torch.zeros(3, dtype=torch.int64))  # (C, H, W) of a(x)
         self.register_buffer("low", torch.zeros(1))
         self.register_buffer("range", torch.ones(1))
 
@@ -75,13 +74,24 @@ class ActivationClassifier(LearnedDetector):
         self.low = maps.amin((0, 2, 3), keepdim=True)
         spread = maps.amax((0, 2, 3), keepdim=True) - self.low
         self.range = torch.where(spread > 0, spread, 1)  # of a unit that never fires
-        with seeded(maps.device, seed):
-            network = detecting_network(maps.shape[1:], self.width, self.hidden)
-        self.network = network.to(maps)
+        self.shape = torch.tensor(maps.shape[1:], device=maps.device)
+        self.build(seed)
         # Rounding may lead a hair out of [0, 1], which training insists on.
         data = (self.scaled(seen).clamp(0, 1), labels)
         training.fit(self.network, data, epochs=self.epochs, seed=seed, progress=False)
         self.network.zero_grad()
+
+    def build(self, seed: int) -> None:
+        """An untrained d for outputs of that shape, where the other buffers are."""
+        with seeded(self.low.device, seed):
+            network = detecting_network(self.shape.tolist(), self.width, self.hidden)
+        self.network = network.to(self.low)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        if (shape := state_dict.get(prefix + "shape")) is not None and shape.all():
+            self.shape = shape.to(self.shape)
+            self.build(0)  # its weights come next
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def detecting_network(shape: tuple[int, int, int], width: int, hidden: int) -> nn.Sequential:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_rate
-from .base import Detector
+from .base import Detector, check_detectors
 
 
 class AnyOf(Detector):
     """s(x) = maxᵢ (sᵢ(x) − τᵢ) / σᵢ: an image is rejected where any of several detectors rejects.
 
     He, Wei, Chen, Carlini & Song (2017), "Adversarial example defenses: ensembles of weak defenses
-    are not strong", section 5, join three detectors so. τᵢ is the i-th detector's threshold at
+    are not strong", join three detectors so. τᵢ is the i-th detector's threshold at
     ``false_positive_rate``, and σᵢ the spread of its scores of natural images: above 0, somebody
     rejects at a threshold of its own. There the rates add up, and the whole rejects up to as many
     times more natural images as there are detectors. ``threshold(rate)`` is for the whole: made
@@ -36,13 +36,7 @@ class AnyOf(Detector):
 
     def __init__(self, detectors: Sequence[Detector], *, false_positive_rate: float = 0.05):
         super().__init__()
-        detectors = tuple(detectors)
-        wrong = [type(d).__name__ for d in detectors if not isinstance(d, Detector)]
-        if wrong or not detectors or len(set(detectors)) < len(detectors):
-            raise ValueError(
-                "detectors: expected different advlab.detectors.Detector, at least one, found "
-                f"{', '.join(wrong) or f'{len(detectors)}, {len(set(detectors))} different'}"
-            )
+        check_detectors(detectors)
         check_rate("false_positive_rate", false_positive_rate, below=True)
         self.detectors = nn.ModuleList(detectors)
         self.false_positive_rate = false_positive_rate

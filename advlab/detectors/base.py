@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -37,7 +38,9 @@ class Detector(Substitutable):
     of a batch. Where the score has no gradient of use it also holds ``substitute(x)``, a smooth
     stand-in: an attack with ``backward="substitute"`` makes its images with that, and the score
     itself judges them. What is learned is kept as buffers or parts, so that it moves with the
-    detector and can be saved. The model is no part of it.
+    detector and can be saved. The model is no part of it: another detector, made with the same
+    arguments, takes it up by ``other.load_state_dict(detector.state_dict())`` and
+    ``other.watch(model)``.
 
     :ivar model: that it watches; None before ``fit``.
     :ivar calibration: (n,), the scores of natural images that it did not learn from, ascending.
@@ -47,6 +50,11 @@ class Detector(Substitutable):
         super().__init__()
         object.__setattr__(self, "model", None)  # watched, not a part
         self.register_buffer("calibration", torch.empty(0))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the substitute's value is the score itself: then it alone is run."""
+        return type(self).substitute is Detector.substitute
 
     def takes(self, backward) -> bool:
         """A score can be differentiated as it is, or by its substitute."""
@@ -91,6 +99,24 @@ class Detector(Substitutable):
         with torch.inference_mode(False), frozen(model):
             self.learn(x[learned], y[learned], seed)
         self.calibrate(x[order[:held_out]])
+        return self
+
+    def watch(self, model: nn.Module) -> Self:
+        """Watch this model with what was loaded: ``load_state_dict`` comes first.
+
+        :param model: the one that the detector was fitted to, or a copy of it, on its device.
+        :returns: the detector itself.
+        :raises ValueError: nothing was learned or loaded.
+        """
+        check_model(model)
+        if not len(self.calibration):
+            raise ValueError(
+                f"{type(self).__name__}: nothing is learned yet; call .fit(model, (x, y)), or "
+                ".load_state_dict of one that is fitted"
+            )
+        for part in self.modules():
+            if isinstance(part, Detector):
+                object.__setattr__(part, "model", model)
         return self
 
     def learn(self, x: Tensor, y: Tensor, seed: int) -> None:
@@ -145,7 +171,7 @@ class Detector(Substitutable):
     @property
     def spread(self) -> float:
         """The standard deviation of the calibration scores, which differences are told in."""
-        deviation = self.calibration.double().std(correction=0).item()
+        deviation = self.calibration.cpu().double().std(correction=0).item()
         return deviation if deviation > 0 else 1.0
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
@@ -161,6 +187,19 @@ class Detector(Substitutable):
         from .defended import Defended
 
         return Defended(self, self.threshold(false_positive_rate))
+
+
+def check_detectors(detectors: Sequence) -> None:
+    """Check that these are detectors, one or more, and each another one.
+
+    :raises ValueError: they are not.
+    """
+    wrong = [type(d).__name__ for d in detectors if not isinstance(d, Detector)]
+    if wrong or not detectors or len(set(detectors)) < len(detectors):
+        raise ValueError(
+            "detectors: expected different advlab.detectors.Detector, at least one, found "
+            f"{', '.join(wrong) or f'{len(detectors)}, {len(set(detectors))} different'}"
+        )
 
 
 class _Own(nn.Module):

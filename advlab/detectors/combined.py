@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..backend import in_batches
 from ..checks import check_count
-from .base import Detector
-from .examples import examples
+from .base import Detector, check_detectors
+from .examples import check_attack, examples
 
 
 class LogisticDetector(Detector):
@@ -26,11 +26,13 @@ class LogisticDetector(Detector):
 
     :param attack: ``attack(model, x, y)``.
     :param images: at most so many natural images are attacked to learn from.
-    :raises ValueError: fewer than one image; in ``fit``, an attack that fools the model nowhere.
+    :raises ValueError: no attack, or fewer than one image; in ``fit``, an attack that fools the
+        model nowhere.
     """
 
     def __init__(self, *, attack: Callable, images: int = 500):
         super().__init__()
+        check_attack(attack)
         check_count("images", images, 1)
         self.attack, self.images = attack, images
         self.register_buffer("weights", torch.empty(0))  # (F,), w
@@ -89,19 +91,20 @@ class Combined(LogisticDetector):
     far from all images, the uncertainty those that end near a boundary. Any detectors will do.
 
     Where we differ: the scores are −log density and log uncertainty, see there. A parameter that
-    the paper does not have, ``images``, bounds what is attacked.
+    the paper does not have, ``images``, bounds what is attacked. An attack that asks for
+    substitutes differentiates each member by its own.
 
     :param detectors: one or more, fitted here together: on natural images apart from those that
         are attacked.
     :param attack: ``attack(model, x, y)``, from which the weights are learned.
     :param images: at most so many natural images are attacked to learn from.
-    :raises ValueError: no detectors; in ``fit``, an attack that fools the model nowhere.
+    :raises ValueError: no detectors, something else, or the same one twice; no attack; fewer than
+        one image; in ``fit``, an attack that fools the model nowhere.
     """
 
     def __init__(self, detectors: Sequence[Detector], *, attack: Callable, images: int = 500):
         super().__init__(attack=attack, images=images)
-        if not detectors:
-            raise ValueError("detectors: expected at least one, found none")
+        check_detectors(detectors)
         self.detectors = nn.ModuleList(detectors)
 
     def prepare(self, x: Tensor, y: Tensor, seed: int) -> None:
@@ -110,7 +113,3 @@ class Combined(LogisticDetector):
 
     def features(self, x: Tensor) -> Tensor:
         return torch.stack([detector(x) for detector in self.detectors], 1)
-
-    def substitute(self, x: Tensor) -> Tensor:
-        smooth = torch.stack([detector.substitute(x) for detector in self.detectors], 1)
-        return smooth @ self.weights + self.bias

@@ -15,7 +15,7 @@ class Defended(nn.Module):
 
     z_K = max over k < K of z_k + (s(x) − τ) / σ: the class K, "rejected", wins exactly where the
     score s exceeds the threshold τ. Carlini & Wagner (2017), "Adversarial examples are not easily
-    detected", section 3.3, join the two in one model in a similar way. σ is the spread of the
+    detected", join the two in one model in a similar way. σ is the spread of the
     natural images' scores, so that being one σ over the threshold counts as one logit.
 
     The goal ``"undetected"`` is to be wrong and not rejected; ``"targeted"`` is as it always was.

@@ -37,9 +37,12 @@ def examples(
     detecting, and noise of the same size should raise no alarm.
 
     :param attack: ``attack(model, x, y)``.
+    :param x: (N, C, H, W), in [0, 1].
+    :param y: (N,), the true classes; images that the model has wrong are left out.
     :param seed: of the noise.
-    :raises ValueError: the attack fools none of the images.
+    :raises ValueError: no attack, or one that fools the model on none of the images.
     """
+    check_attack(attack)
     right = predict(model, x) == y
     x, y = x[right], y[right]
     x_adv = attack(model, x, y) if len(x) else x
@@ -61,7 +64,8 @@ def noise_like(x: Tensor, x_adv: Tensor, seed: int = 0, *, few: bool = False) ->
     """x with noise as large as the perturbation of x_adv, inside [0, 1].
 
     Gaussian, and of the same L2 norm after clipping, up to what fits in the box. Of an attack on
-    ``few`` pixels, as many pixels become 0 or 1 at random. Ma et al. (2018), section 5.1.
+    ``few`` pixels, as many pixels become 0 or 1 at random. So Feinman et al. (2017) and Ma et al.
+    (2018) draw it; that the norm is met after clipping, and not before, is ours.
 
     :returns: (N, C, H, W).
     """
@@ -80,3 +84,14 @@ def noise_like(x: Tensor, x_adv: Tensor, seed: int = 0, *, few: bool = False) ->
         over = threat.size(noisy - x, "L2") > wanted
         low, high = torch.where(over, low, scale), torch.where(over, scale, high)
     return (x + threat.per_image(low, x) * direction).clamp(0, 1)
+
+
+def check_attack(attack) -> None:
+    """Check that it can be called as an attack.
+
+    :raises ValueError: it cannot.
+    """
+    if not callable(attack):
+        raise ValueError(
+            f"attack: expected attack(model, x, y), such as FGSM(eps=0.3), found {attack!r}"
+        )

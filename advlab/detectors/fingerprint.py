@@ -27,12 +27,13 @@ class NeuralFingerprint(Detector):
     :param fingerprints: that the network was trained with; by default those that it carries, see
         :class:`advlab.defenses.Fingerprinted`.
     :param n: use the first n only; by default all.
-    :raises ValueError: something else than fingerprints, or fewer than n of them.
+    :raises ValueError: something else than fingerprints, or fewer than n of them; in ``fit``, a
+        model that carries none where none were given.
     """
 
     def __init__(self, fingerprints: Fingerprints | None = None, *, n: int | None = None):
         super().__init__()
-        self.n = n
+        self.n, self.given = n, fingerprints is not None
         self.register_module("fingerprints", None)
         if fingerprints is not None:
             self._take(fingerprints)
@@ -51,7 +52,7 @@ class NeuralFingerprint(Detector):
 
     def learn(self, x: Tensor, y: Tensor, seed: int) -> None:
         """There is nothing to learn but where the fingerprints are."""
-        if self.fingerprints is None:
+        if not self.given:  # of this model, not of one that it was fitted on before
             carried = (m for m in self.model.modules() if isinstance(m, Fingerprints))
             found = next(carried, None)
             if found is None:

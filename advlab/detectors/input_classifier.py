@@ -12,16 +12,18 @@ from .activation_classifier import ActivationClassifier
 class InputClassifier(ActivationClassifier):
     """s(x) = d₁(x) − d₀(x): the logits of a small network d for "adversarial" and "natural".
 
-    Gong, Wang & Ku (2017), "Adversarial and clean data are not twins", section 3: a second network
+    Gong, Wang & Ku (2017), "Adversarial and clean data are not twins": a second network
     is trained on images and on adversarial images made of them; those that it calls adversarial
     never reach the first. It is an :class:`advlab.detectors.ActivationClassifier` at the image.
 
-    The paper finds what it also finds here: such a network hardly misses the attack that it
-    learned, and it misses the same attack at a smaller ε, or another attack. It is a network like
-    the first and can be fooled like the first: Carlini & Wagner (2017), "Adversarial examples are
-    not easily detected", section 3.1.
+    It hardly misses the attack that it learned. The paper finds that it may miss the same attack
+    at a smaller ε, or another attack. Digits are simpler: learned from ``FGSM(eps=0.3)``, it still
+    tells that of ε = 0.1. But what it has learned is "not clean": without ``noisy`` the alarm rises
+    at plain noise as well. It is a network like the first and can be fooled like the first: Carlini
+    & Wagner (2017), "Adversarial examples are not easily detected".
 
-    Where we differ: a smaller network, and only attacks that fool the model are learned.
+    Where we differ: a smaller network; each channel is scaled by its range in training; only
+    attacks that fool the model are learned; ``noisy``.
 
     :param attack: to learn from, any ``attack(model, x, y)``, or several; by default
         ``FGSM(eps=0.3)``, which suits digits.

@@ -72,7 +72,10 @@ class KernelDensity(Detector):
 
     def process(self, x: Tensor) -> Tensor:
         h, logits = self.see(x)
-        exponent = -squared_distances(h, self.hidden) / (2 * self.width**2)
+        # Where h is long and b short, what rounding takes from float32 would show in the score.
+        wide = torch.float32 if h.device.type == "mps" else torch.float64
+        distance = squared_distances(h.to(wide), self.hidden.to(wide)).to(h.dtype)
+        exponent = -distance / (2 * self.width**2)
         own = logits.argmax(1)[:, None] == self.classes
         kernels = exponent.where(own, -math.inf).logsumexp(1)
         scale = own.sum(1).log() + h.shape[1] / 2 * (2 * math.pi * self.width**2).log()
@@ -85,8 +88,8 @@ class KernelDensity(Detector):
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """‖aᵢ − bⱼ‖², of (N, D) and (M, D) as (N, M), with gradients also where it is 0."""
     # Multiplied out it is a product of matrices, and the squares are never stored.
-    lengths = torch.einsum("nd,nd->n", a, a)[:, None] + torch.einsum("md,md->m", b, b)
-    return (lengths - 2 * a @ b.T).clamp_min(0)
+    lengths = [torch.linalg.vector_norm(rows, dim=1) ** 2 for rows in (a, b)]
+    return (lengths[0][:, None] + lengths[1] - 2 * a @ b.T).clamp_min(0)
 
 
 def likeliest_bandwidth(groups: list[Tensor], *, steps: int = 100) -> float:
@@ -100,7 +103,8 @@ def likeliest_bandwidth(groups: list[Tensor], *, steps: int = 100) -> float:
     :param steps: at most.
     :raises ValueError: no two different points in any group.
     """
-    groups = [group.double() for group in groups if len(group) > 1]
+    # Seen from one of them, so that equal points are at a distance of exactly 0.
+    groups = [(group - group[:1]).double() for group in groups if len(group) > 1]
     squared = []
     for group in groups:
         distances = squared_distances(group, group)

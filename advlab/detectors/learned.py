@@ -11,7 +11,7 @@ from ..attacks.fgsm import FGSM
 from ..backend import in_batches
 from ..models.activations import activations, penultimate
 from .base import Detector
-from .examples import examples
+from .examples import check_attack, examples
 
 
 class LearnedDetector(Detector):
@@ -19,7 +19,7 @@ class LearnedDetector(Detector):
 
     Every image that the model has right is natural, and those that an attack made of them, where
     it fooled the model, are adversarial. A subclass holds ``learn_from(seen, labels, seed)``, with
-    label 1 for adversarial, and ``process``, in which :meth:`look` gives what it sees.
+    label 1 for adversarial, and ``process``, in which ``look(x)`` gives what it sees.
 
     :param attack: to learn from, any ``attack(model, x, y)``, or several; by default
         ``FGSM(eps=0.3)``, which suits digits.
@@ -40,17 +40,17 @@ class LearnedDetector(Detector):
         super().__init__()
         attack = FGSM(eps=0.3) if attack is None else attack
         self.attacks = tuple(attack) if isinstance(attack, (list, tuple)) else (attack,)
-        if not self.attacks or not all(callable(attack) for attack in self.attacks):
-            raise ValueError(
-                "attack: expected attack(model, x, y), such as FGSM(eps=0.3), or several, found "
-                f"{attack!r}"
-            )
+        for one in self.attacks or (attack,):
+            check_attack(one)
         self.layer, self.noisy = layer, noisy
         self.looks_at = layer
 
     def look(self, x: Tensor) -> Tensor:
         """What the layer says of the images, (N, ...), with gradients."""
-        return activations(self.fitted(), x.clone(), [self.looks_at])[self.looks_at]
+        model = self.fitted()
+        if self.looks_at is None:  # what it learned was loaded
+            self.looks_at = self.choose_layer(x)
+        return activations(model, x.clone(), [self.looks_at])[self.looks_at]
 
     def learn(self, x: Tensor, y: Tensor, seed: int) -> None:
         self.looks_at = self.choose_layer(x)
@@ -68,12 +68,13 @@ class LearnedDetector(Detector):
         self.learn_from(seen, labels, seed)
 
     def choose_layer(self, x: Tensor) -> str:
+        """The name of the layer that it looks at."""
         return penultimate(self.model, x[:1]) if self.layer is None else self.layer
 
     def learn_from(self, seen: Tensor, labels: Tensor, seed: int) -> None:
         """Learn to tell what the layer says of natural images, 0, from that of others, 1.
 
-        :param seen: (n, ...), as :meth:`look` gives it, without gradients.
+        :param seen: (n, ...), as ``look`` gives it, without gradients.
         :param labels: (n,) int64.
         """
         raise NotImplementedError

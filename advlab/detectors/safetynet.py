@@ -16,7 +16,7 @@ class SafetyNet(LearnedDetector):
     """s(x) = Σᵢ aᵢ exp(−γ ‖c(x) − sᵢ‖²) + b, on codes c(x) of a late ReLU layer.
 
     Lu, Issaranon & Forsyth (2017), "SafetyNet: detecting and rejecting adversarial examples
-    robustly", section 3: the activation of each unit is replaced by the bin that it falls in,
+    robustly": the activation of each unit is replaced by the bin that it falls in,
     cⱼ = #{t : aⱼ(x) > t}, and a support vector machine with a Gaussian kernel tells the codes of
     natural images from those of adversarial ones. The score is its decision value, above 0 where
     it says adversarial. The machine is found by scikit-learn's ``SVC``; the score is computed

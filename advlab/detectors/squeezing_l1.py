@@ -25,7 +25,9 @@ class SqueezingL1(Detector):
     defenses are not strong", attack it, and judge by the whole. But the softmax hides the way as
     well: where the model is sure of f(x) and of f(gᵢ(x)), it is 1 but for rounding, with a gradient
     of nearly 0. So ``backward="substitute"`` differentiates softmax(z / T) in place of softmax(z),
-    and each squeezer by its own stand-in. Forward, nothing changes.
+    and each squeezer by its own stand-in. And f(x) is held fixed: what lowers the score moves the
+    squeezed images to the class of f(x). Else it also moves f(x) back to the class of the squeezed
+    images, which is the right one. Forward, nothing changes.
 
     It sees the smallest perturbations best: they end just beyond the boundary, and a squeezer takes
     them back. An image deep in the wrong class stays there when it is squeezed. On ``mnist-cnn``
@@ -61,7 +63,7 @@ class SqueezingL1(Detector):
 
     def substitute(self, x: Tensor) -> Tensor:
         logits, squeezed = self.answers(x)
-        soft = _furthest(logits / self.temperature, squeezed / self.temperature)
+        soft = _furthest(logits.detach() / self.temperature, squeezed / self.temperature)
         score = _furthest(logits.detach(), squeezed.detach())
         return score + (soft - soft.detach())  # what is added is exactly 0
 

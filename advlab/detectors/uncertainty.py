@@ -41,7 +41,8 @@ class BayesianUncertainty(Detector):
     :param rate: of units dropped at named layers, above 0 and below 1; the model's own dropout
         layers keep theirs.
     :param samples: T, at least 2.
-    :raises ValueError: numbers outside of these ranges; in ``fit``, a layer that is not there.
+    :raises ValueError: numbers outside of these ranges, or no layers; in ``fit``, a layer that is
+        not there, or a model without dropout and without a layer in front of a linear one.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class BayesianUncertainty(Detector):
         if not 0 < rate < 1:
             raise ValueError(f"rate: expected a number above 0 and below 1, found {rate!r}")
         check_count("samples", samples, 2)
+        if layers is not None and not layers:
+            raise ValueError("layers: expected at least one name, found none")
         self.layers, self.rate, self.samples = layers, rate, samples
         self.register_buffer("seed", torch.tensor(0))  # of the masks
         self.register_buffer("whole", torch.tensor(False))  # whether all of the model runs T times

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ..goals import Undetected, check_rejects, may_reject
 from ..models.contract import check_device, check_images, check_labels, predict_logits
 from .attempt import Budget, aim_of, attempt
 from .detection import named_attacks
@@ -138,8 +139,9 @@ def outcomes(
     :param targets: (N,) int64, the classes wanted by attacks with ``targeted=True``; an image whose
         target is its own class is not attacked.
     :param progress: show a bar over the attacks.
-    :raises ValueError: a model that cannot reject, no images, a targeted attack without targets, or
-        what :func:`advlab.evaluation.evaluate` raises.
+    :raises ValueError: a model that cannot reject, no images, a targeted attack without targets,
+        the goal ``"undetected"`` on a source that cannot reject, or what
+        :func:`advlab.evaluation.evaluate` raises.
     """
     x, y = data
     check_images(x)
@@ -156,8 +158,15 @@ def outcomes(
         raise ValueError("targets: expected the classes wanted, since an attack is targeted")
     source = model if source is None else source
     check_device(source, x)
+    if not may_reject(source):
+        for name, attack in attacks.items():
+            if isinstance(aim_of(attack), Undetected):
+                raise ValueError(
+                    f"attacks: {name} has the goal 'undetected', and the source cannot reject: its "
+                    "last class would count as a rejection; use an untargeted attack"
+                )
     logits = predict_logits(model, x)
-    _check_classes(logits, y)
+    check_classes(logits, y)
     known = logits[:, :-1].argmax(1) == y
     natural = judged(logits, y)
     found = {}
@@ -191,21 +200,8 @@ def judged(logits: Tensor, y: Tensor) -> Tensor:
     return kinds
 
 
-def may_reject(model: nn.Module) -> bool:
-    """Whether the model says that its last class is "rejected"."""
-    return getattr(model, "rejected", None) is not None
-
-
-def check_rejects(model: nn.Module) -> None:
-    """:raises ValueError: the model does not say that its last class is "rejected"."""
-    if not may_reject(model):
-        raise ValueError(
-            f"model: expected one that may reject, found {type(model).__name__} without an "
-            "attribute 'rejected'; put a detector in front with detector.defended(0.05)"
-        )
-
-
-def _check_classes(logits: Tensor, y: Tensor) -> None:
+def check_classes(logits: Tensor, y: Tensor) -> None:
+    """:raises ValueError: a true class that is the last one, "rejected", or beyond."""
     if y.max() >= logits.shape[1] - 1:
         raise ValueError(
             f"y: expected classes below {logits.shape[1] - 1}, where 'rejected' begins, "

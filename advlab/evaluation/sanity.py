@@ -10,9 +10,9 @@ from tqdm.auto import tqdm
 from .. import threat
 from ..backend import seeded
 from ..checks import check_count
+from ..goals import may_reject
 from ..models.contract import check_device, check_images, check_labels, check_logits, predict_logits
 from .detector_sanity import DETECTOR_CHECKS, Guarded
-from .outcomes import may_reject
 from .sanity_checks import CHECKS, Check
 from .suspect import Suspect
 
@@ -140,12 +140,17 @@ def sanity(
     unbounded attack              with a budget for any image, the adaptive PGD does not fool all
     zero gradient                 as above, of the classes without "rejected"
     saturated loss                as above
-    alarm without gradient        the alarm has no gradient, or it is NaN or infinite
+    alarm without gradient        neither the alarm nor its substitute has a finite gradient
     random alarm                  two looks at the same images differ
     black box beats white box     Square, or transfer, fools more than the adaptive PGD
     accuracy over ε               more budget does not fool more
     adaptive beats plain          the adaptive PGD fools more than one that looks at classes alone
     ============================  ================================================================
+
+    "False alarms" needs the scores that the threshold was made of, ``model.detector.calibration``;
+    where there are none, as in :class:`advlab.defenses.SpecialistsPlusOne`, it does not apply and
+    counts what is rejected. Nearly every detector that stops anything at all trips "adaptive beats
+    plain". It says which of two numbers is the result, not that the detector is broken.
 
     A model that passes is not shown to be robust; one that is suspicious is not shown to be weak.
     A model that hides from one step alone (trained on FGSM, say) passes, since PGD is not fooled;

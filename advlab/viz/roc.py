@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as AnyFigure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from ..evaluation.roc import Roc, roc_curve
@@ -84,6 +84,7 @@ def threshold_figure(
     left.set_xlim(low - margin, high + margin)
     left.axvline(np.clip(threshold, low - margin / 2, high + margin / 2), color=INK, lw=1.8)
     left.yaxis.set_major_formatter(PercentFormatter(decimals=0))
+    left.xaxis.set_major_locator(MaxNLocator(4))  # numbers may be long: −6000
     left.set_xlabel("score")
     left.set_ylabel("images")
     legend_above(left, 1, title)
@@ -121,7 +122,7 @@ def threshold_frames(
     labels, alts = [], []
     for threshold, (alarms, caught) in zip(thresholds, rates, strict=True):
         found = f"{look.fraction(alarms)} false alarms, {look.fraction(caught)} caught"
-        at = f"τ = {look.number(threshold)}"
+        at = f"τ = {look.number(threshold, 4)}"  # 4: −7070 rather than −7.07e+03
         labels.append(f"{at}: {found}")
         alts.append(
             f"Two histograms of scores with a line at the threshold {at}: "

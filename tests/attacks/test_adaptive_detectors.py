@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from advlab import data
+from advlab import data, threat
 from advlab.attacks import (
     BIM,
     CWL2,
@@ -142,6 +142,8 @@ def test_images_that_succeed_are_asked_about_no_more(guarded, x, y):
 
 def test_spsa_asks_no_gradient_and_no_more_than_it_may(guarded, x, y):
     class Dark(nn.Module):
+        rejected = -1
+
         def forward(self, z):
             with torch.no_grad():
                 return guarded(z)
@@ -155,6 +157,30 @@ def test_spsa_asks_no_gradient_and_no_more_than_it_may(guarded, x, y):
         model = Counting(guarded)
         attack(model, x[i : i + 1], y[i : i + 1])
         assert model.shown <= 300
+
+
+def test_each_weight_starts_elsewhere(cnn, x, y):
+    """Start r of γ number w is drawn with the seed + w * restarts + r, as told."""
+
+    class Seen(nn.Module):
+        rejected = -1
+
+        def __init__(self):
+            super().__init__()
+            self.shown = []
+
+        def forward(self, x):
+            z = cnn(x)
+            if x.requires_grad:
+                self.shown.append(x.detach().clone())
+            return torch.cat((z, z.amax(1, keepdim=True) + 1), 1)
+
+    model = Seen()
+    AdaptivePGD(eps=0.1, steps=1, restarts=2, weights=3, seed=4)(model, x[:1], y[:1])
+    assert len(model.shown) == 6
+    for k, start in enumerate(model.shown):
+        expected = x[:1] + threat.random_in_ball(x[:1], 0.1, "Linf", 4 + k)
+        torch.testing.assert_close(start, expected.clamp(0, 1), rtol=0, atol=1e-12)
 
 
 # --- goals, and what is refused ---
@@ -185,12 +211,67 @@ def test_errors(guarded, x, y):
     for field, value in (("gamma", 0.0), ("gamma", float("inf")), ("weights", 0)):
         with pytest.raises(ValueError, match=field):
             AdaptiveFGSM(**{field: value})
+    with pytest.raises(ValueError, match="restarts"):
+        AdaptiveCWL2(restarts=0)
     with pytest.raises(ValueError, match=r"queries: one step of 16 samples .* takes 103"):
         AdaptiveSPSA(queries=102)
     last = torch.full_like(y, 3)
     for attack in (BUDGETED[0], SMALLEST):
         with pytest.raises(ValueError, match="y: found class 3, the last of the model's 4 logits"):
             attack(guarded, x, last)
+
+
+@every_attack
+def test_a_model_that_does_not_say_that_it_may_reject_is_refused(attack, cnn, guarded, x, y):
+    """Else the last of its classes would count as a rejection."""
+    message = "model: expected one that may reject, found {}.* attribute 'rejected'"
+    for aim in ({}, {"targeted": True}):
+        with pytest.raises(ValueError, match=message.format(type(cnn).__name__)):
+            attack.changed(**aim)(cnn, x, torch.zeros_like(y))
+    whole = nn.Sequential(nn.Identity(), guarded)
+    with pytest.raises(ValueError, match=message.format("Sequential")):
+        attack(whole, x, y)
+    whole.rejected = -1
+    assert torch.equal(attack(whole, x[:3], y[:3]), attack(guarded, x[:3], y[:3]))
+
+
+# --- C&W's attack: γ by γ, and its starts ---
+
+
+def test_the_smallest_of_all_starts_and_weights(guarded, x, y):
+    attack = SMALLEST.changed(steps=15, searches=3)
+    x, y = x[:12], y[:12]
+
+    def sizes(**change):
+        x_adv = attack.changed(**change)(guarded, x, y)
+        reached = won(guarded, x_adv, y)
+        return x_adv, torch.where(reached, (x_adv - x).flatten(1).norm(dim=1), torch.inf)
+
+    one, first = sizes(weights=1)
+    more, second = sizes(weights=1, restarts=3)
+    assert (second <= first).all()
+    assert (second < first).any()
+    assert not torch.equal(more, sizes(weights=1, restarts=3, seed=9)[0])
+    assert (sizes(weights=3)[1] <= first).all()
+    alone = [CWL2(steps=15, searches=3, c=0.1, goal="undetected", abort_early=False)]
+    assert torch.equal(one, alone[0](guarded, x, y))  # γ = 1, from x
+    # γ / 10 and 10 γ come next, in that order.
+    tenth, tenfold = sizes(weights=1, gamma=0.1)[1], sizes(weights=1, gamma=10.0)[1]
+    assert torch.equal(sizes(weights=2)[1], torch.minimum(first, tenth))
+    assert torch.equal(sizes(weights=3)[1], torch.minimum(torch.minimum(first, tenth), tenfold))
+
+
+def test_what_is_wrong_and_unnoticed_by_kappa_is_left_alone(guarded, cnn, x):
+    """By γ = 1, that is: with γ / 10 it would seem to be in need of more."""
+    y = (predict(cnn, x) + 1) % 3
+    guarded.tau = guarded.over(x).max().item() + 2
+    margin = UNDETECTED.margin(guarded(x), y)
+    kappa = margin.median().item()
+    x_adv = SMALLEST.changed(kappa=kappa, steps=10, searches=2)(guarded, x, y)
+    done = margin >= kappa
+    assert done.sum() >= 5
+    assert torch.equal(x_adv[done], x[done])
+    assert not torch.equal(x_adv[~done], x[~done])
 
 
 # --- detectors ---
@@ -250,6 +331,8 @@ def test_the_break(detector, more, digits):
 
 def test_an_alarm_that_always_rings_cannot_be_fooled(cnn, x, y):
     class Rings(nn.Module):
+        rejected = -1
+
         def forward(self, x):
             z = cnn(x)
             return torch.cat((z, z.amax(1, keepdim=True) + 1), 1)

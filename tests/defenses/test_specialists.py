@@ -11,6 +11,7 @@ from torch import nn
 from advlab.attacks import CWL2, FGSM, PGD, GradientWarning, UnanimousVote
 from advlab.data import load
 from advlab.defenses import SpecialistsPlusOne, class_sets, confusion, vote
+from advlab.evaluation import sanity
 from advlab.goals import SourceTarget
 from advlab.models import load_model, predict, predict_logits
 
@@ -198,6 +199,18 @@ def test_calibrated_to_a_rate(rate):
     assert rejected == math.floor(rate * 200 + 1e-9)
 
 
+def test_sanity_knows_that_it_may_reject():
+    """With no scores that the threshold was made of, there is no promise of false alarms."""
+    model, x = small(threshold=0.5), images(30)
+    y = predict_logits(model, x)[:, :-1].argmax(1)
+    report = sanity(model, (x, y), eps=0.1, steps=2, queries=4)
+    assert len(report.checks) == 11
+    assert report["false alarms"].suspicious is None
+    assert report["false alarms"].measured == {"rejected": 30 - report.attacked, "of": 30}
+    assert report["good attacks exist"].suspicious is not None
+    assert not report.failed
+
+
 def test_an_image_does_not_depend_on_its_batch():
     model, x = small(threshold=0.6), images(30)
     whole = predict_logits(model, x)
@@ -284,6 +297,16 @@ def test_training_is_the_same_each_time(trained):
         (lambda: small(backward="other"), "backward"),
         (lambda: small().calibrate(images(5), 1.0), "false_positive_rate"),
         (lambda: small().calibrate(images(0)), "found none"),
+        (
+            lambda: confusion(
+                nn.Flatten(), FGSM(eps=0.1), images(2), torch.tensor([0, 1]), classes=3
+            ),
+            "at least the model's 16, found 3",
+        ),
+        (
+            lambda: SpecialistsPlusOne([nn.Flatten()], 3)(images(2)),
+            r"found \(2, 16\) of number 0",
+        ),
         (
             lambda: small().fit(images(2), torch.tensor([0, 3]), attack=FGSM(eps=0.1), epochs=1),
             "below 3",

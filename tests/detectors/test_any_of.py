@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom
 from torch import nn
 
-from advlab.attacks import PGD
-from advlab.detectors import AnyOf, Defended, Detector
-from advlab.models import predict
+from advlab import data
+from advlab.attacks import PGD, AdaptivePGD
+from advlab.detectors import (
+    ActivationClassifier,
+    AnyOf,
+    Defended,
+    Detector,
+    InputClassifier,
+    KernelDensity,
+)
+from advlab.models import load_model, predict
 
 
 class Ones(nn.Module):
@@ -141,6 +149,32 @@ def test_the_break():
     knows = PGD(eps=0.4, steps=40, goal="undetected", backward="substitute")(defended, x, y)
     answer = predict(defended, knows)
     assert ((answer != y) & (answer != 2)).double().mean() > 0.95
+
+
+def test_three_that_were_not_made_for_each_other_fall_together():
+    """The three of He et al. (2017), on digits: the attack on the network alone is noticed."""
+    loaded = data.load("mnist5k", device="cpu")
+    (x, y), (x_test, y_test) = loaded.train, loaded.test
+    model = load_model("mnist-cnn", "cpu")
+    any_of = AnyOf(
+        [
+            InputClassifier(epochs=2),
+            ActivationClassifier(layer="features.2", epochs=2),
+            KernelDensity(),
+        ]
+    ).fit(model, (x[:500], y[:500]))
+    defended, x, y = any_of.defended(0.05), x_test[:12], y_test[:12]
+    assert (predict(defended, x) == y).sum() >= 11
+
+    def undetected(x_adv):
+        answer = predict(defended, x_adv)
+        return int(((answer != y) & (answer != 10)).sum())
+
+    plain = PGD(eps=4.0, norm="L2", steps=20)(model, x, y)
+    assert (predict(model, plain) != y).all()
+    assert undetected(plain) <= 6
+    knows = AdaptivePGD(eps=4.0, norm="L2", steps=25, weights=3)(defended, x, y)
+    assert undetected(knows) >= 11
 
 
 def test_bad_input_is_told():

@@ -49,6 +49,24 @@ def test_the_score_is_that_of_scikit_learn(digits, density):
     torch.testing.assert_close(density.score(x), said, rtol=1e-4, atol=1e-2)
 
 
+def test_activations_that_are_long_and_near_each_other():
+    """Of 300 in each unit, float32 squares leave nothing of differences of 0.01."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(4) / 10)
+        model[1].bias.fill_(300.0)
+        model[2].weight.copy_(torch.tensor([[1.0, 1, -1, -1], [-1, -1, 1, 1]]))
+        model[2].bias.zero_()
+    x = torch.rand(60, 1, 2, 2, generator=generator(1))
+    y = predict(model, x)
+    found = KernelDensity(bandwidth=0.01).fit(model, (x, y))
+    hidden = model[:2](x).detach().double()
+    for k in (0, 1):
+        reference = Reference(bandwidth=0.01).fit(found.hidden[found.classes == k].double().numpy())
+        said = -torch.tensor(reference.score_samples(hidden[y == k].numpy())).float()
+        torch.testing.assert_close(found.score(x[y == k]), said, rtol=1e-4, atol=1e-3)
+
+
 def test_one_image_of_a_class_gives_a_paraboloid():
     """h = x, one reference a class: −log of one Gaussian, in closed form."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
@@ -235,7 +253,11 @@ def test_the_images_attacked_are_not_those_that_the_detectors_saw(digits):
 
 
 def test_combined_needs_detectors():
-    with pytest.raises(ValueError, match="detectors: expected at least one, found none"):
-        Combined([], attack=FGSM())
+    one = Brightness()
+    for wrong, said in (([], "0, 0 different"), ([one, one], "2, 1 different"), ([3], "int")):
+        with pytest.raises(ValueError, match=f"detectors: expected different .*, found {said}"):
+            Combined(wrong, attack=FGSM())
+    with pytest.raises(ValueError, match=r"attack: expected .*, found None"):
+        Combined([one], attack=None)
     with pytest.raises(ValueError, match="images: expected a whole number"):
         Combined([Brightness()], attack=FGSM(), images=0)

@@ -135,6 +135,30 @@ def test_the_stand_in_is_differentiated_and_the_score_judges():
     assert torch.equal(detector.score(x), (4 * x[:, 0, 0, 0]).round() / 4)
 
 
+def test_a_score_that_is_its_own_substitute_is_computed_once():
+    class Counting(Pixel):
+        asked = 0
+
+        def process(self, x):
+            self.asked += 1
+            return super().process(x)
+
+    class Standing(Counting):
+        def substitute(self, x):
+            return x[:, 0, 0, 0] ** 2
+
+    x, y = images(40)
+    for kind, times in ((Counting, 1), (Standing, 1)):
+        detector = kind().fit(Ones(), (x, y))
+        detector.backward, detector.asked = "substitute", 0
+        point = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(detector(point).sum(), point)
+        assert detector.asked == times
+        slope = 1 if kind is Counting else 2 * x[:, 0, 0, 0]
+        assert torch.equal(gradient[:, 0, 0, 0], slope + torch.zeros(40))
+        assert torch.equal(detector(point).detach(), x[:, 0, 0, 0])
+
+
 def test_moved_and_saved_without_the_model():
     detector = Pixel().fit(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), images(90))
     assert list(detector.state_dict()) == ["calibration"]

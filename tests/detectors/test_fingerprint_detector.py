@@ -73,6 +73,10 @@ def test_those_that_the_network_carries_are_found_and_copied(small_model, small_
     inside.fingerprints.dx.zero_()
     assert torch.equal(detector.score(x), before)
     assert set(detector.state_dict()) == {"calibration", "fingerprints.dx", "fingerprints.dy"}
+    # Fitted to another network, it takes those of that one; given ones stay.
+    other = Fingerprinted(small_model, drawn(seed=9).to(x.device))
+    assert torch.equal(detector.fit(other, small_images).fingerprints.dx, other.fingerprints.dx)
+    assert not torch.equal(given.fit(other, small_images).fingerprints.dx, other.fingerprints.dx)
 
 
 def test_other_fingerprints_give_other_scores(small_model, small_images):

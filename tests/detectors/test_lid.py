@@ -1,5 +1,6 @@
 """Local intrinsic dimensionality."""
 
+import copy
 import math
 
 import numpy as np
@@ -13,7 +14,7 @@ from advlab import data
 from advlab.attacks import FGSM, PGD
 from advlab.backend import generator
 from advlab.detectors import LID, examples
-from advlab.detectors.lid import lid
+from advlab.detectors.lid import equal, lid
 from advlab.models import activations, load_model, predict
 
 ATTACK = FGSM(eps=0.3)
@@ -89,6 +90,30 @@ def test_an_image_is_no_neighbor_of_its_own(watching):
                 torch.testing.assert_close(inside[row, column], outside[0], rtol=1e-3, atol=0)
 
 
+def test_images_are_one_where_every_pixel_is():
+    b = torch.rand(30, 50, generator=generator(4)).round(decimals=1)
+    b[3], b[4] = 0, b[5]
+    a = torch.cat((b[:8], b[8:12].clone()))
+    a[9, 7] += 1e-6
+    wanted = (a[:, None] == b).all(2)
+    assert wanted.sum() == 13  # one of twelve is another, two are there twice
+    assert torch.equal(equal(a, b), wanted)
+
+
+def test_another_network_is_asked_anew(digits, watching):
+    model, _, _, x, _ = digits
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.features[0].weight.mul_(torch.rand(16, 1, 1, 1, generator=generator(7)))
+    fresh = LID(attack=ATTACK, reference=200)
+    fresh.load_state_dict(watching.state_dict())
+    wanted = fresh.watch(other).score(x[:5])
+    moved = copy.deepcopy(watching)
+    assert torch.equal(moved.score(x[:5]), watching.score(x[:5]))
+    assert torch.equal(moved.watch(other).score(x[:5]), wanted)
+    assert not torch.equal(wanted, watching.score(x[:5]))
+
+
 def test_the_score_depends_on_the_image_alone(digits, watching):
     x = digits[3][:8]
     alone = torch.cat([watching.score(image[None]) for image in x])
@@ -99,8 +124,7 @@ def test_what_was_kept_is_computed_anew_where_it_moves(digits, watching):
     model, _, _, x, _ = digits
     other = LID(attack=ATTACK, reference=200)
     other.load_state_dict(watching.state_dict())
-    object.__setattr__(other, "model", model)
-    assert torch.equal(other.score(x), watching.score(x))
+    assert torch.equal(other.watch(model).score(x), watching.score(x))
     try:
         model.double(), other.double()
         wide = other.score(x.double())
@@ -150,12 +174,14 @@ def test_an_attack_that_knows_the_detector_is_not_seen(digits, watching):
     ("fields", "said"),
     [
         ({"k": 1}, "k: expected a whole number, at least 2, found 1"),
+        ({"layers": []}, "layers: expected at least one name, found none"),
+        ({"attack": 3}, r"attack: expected attack\(model, x, y\), such as .*, found 3"),
         ({"k": 20, "reference": 20}, "reference: expected a whole number, at least 21, found 20"),
     ],
 )
 def test_bad_numbers_are_refused(fields, said):
     with pytest.raises(ValueError, match=said):
-        LID(attack=ATTACK, **fields)
+        LID(**{"attack": ATTACK} | fields)
 
 
 def test_too_few_images_and_unknown_layers_are_told(digits):

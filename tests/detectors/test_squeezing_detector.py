@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from advlab import data
-from advlab.attacks import BIM, PGD
+from advlab.attacks import BIM, CWL2, PGD
 from advlab.defenses import BitDepth, MedianSmoothing
 from advlab.detectors import SqueezingL1
 from advlab.goals import Undetected
@@ -77,6 +77,20 @@ def test_the_break(digits):
     assert knows >= 0.9
 
 
+def test_the_smallest_perturbation_that_all_branches_agree_on(digits):
+    """C&W's attack: f(x) is held, so that the squeezed images come to its class, and not it back.
+
+    With early abort a descent ends while the saturated score still stands.
+    """
+    detector, x, y = digits
+    defended = detector.defended(0.05)
+    x, y = x[:4], y[:4]
+    attack = CWL2(goal="undetected", steps=50, searches=2, c=3.0, lr=0.04, abort_early=False)
+    x_adv = attack.changed(backward="substitute")(defended, x, y)
+    assert undetected(defended, x_adv, y) >= 0.75
+    assert (x_adv - x).flatten(1).norm(dim=1).mean() < 6
+
+
 def test_the_substitute_keeps_the_value_and_has_the_gradient_of_the_cooler_softmax(digits):
     detector, x, _ = digits
     x = x[:8].clone().requires_grad_()
@@ -88,7 +102,7 @@ def test_the_substitute_keeps_the_value_and_has_the_gradient_of_the_cooler_softm
         score = detector(x)
         (gradient,) = torch.autograd.grad(score.sum(), x)
         parts = [model(squeezer(x)) / heat for squeezer in detector.squeezers]
-        first = (model(x) / heat).softmax(1)
+        first = (model(x) / heat).softmax(1).detach()  # f(x) does not come back
         apart = torch.stack([(first - part.softmax(1)).abs().sum(1) for part in parts])
         (wanted,) = torch.autograd.grad(apart.amax(0).sum(), x)
     finally:

@@ -180,6 +180,7 @@ def test_it_sees_one_large_step_and_not_an_attack_that_goes_on(digits, doubt):
     [
         ({"rate": 0.0}, "rate: expected a number above 0 and below 1, found 0.0"),
         ({"rate": 1.0}, "rate: expected"),
+        ({"layers": []}, "layers: expected at least one name, found none"),
         ({"samples": 1}, "samples: expected a whole number, at least 2, found 1"),
     ],
 )

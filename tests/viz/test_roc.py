@@ -1,6 +1,7 @@
 """ROC curves and thresholds: what is drawn are the numbers, and the slider needs no kernel."""
 
 import re
+from itertools import pairwise
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -105,6 +106,19 @@ def test_frames_go_from_all_rejected_to_none():
     assert thresholds == sorted(thresholds)
     first = re.search(r": (?:&lt;)?(\d+)% false", said[stack.selected_index]).group(1)
     assert int(first) <= 15
+
+
+def test_long_scores_have_room():
+    """Log-densities of thousands: no two numbers below the axis touch, and τ is read as one."""
+    scores = -4500 + 800 * NATURAL, -3300 + 1500 * ADVERSARIAL
+    figure = viz.threshold_figure(*scores, -4000.0)
+    viz.png(figure)
+    boxes = [t.get_window_extent() for t in figure.axes[0].get_xticklabels() if t.get_text()]
+    boxes = sorted((b for b in boxes if b.width), key=lambda b: b.x0)
+    assert len(boxes) > 2
+    assert all(a.x1 + 4 < b.x0 for a, b in pairwise(boxes))
+    said = labels(viz.threshold_frames(*scores, steps=5).children[1])
+    assert not any("e+" in label for label in said), said
 
 
 def test_equal_scores_leave_fewer_thresholds():
