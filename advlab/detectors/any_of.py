@@ -23,6 +23,11 @@ class AnyOf(Detector):
     number of σᵢ, so that all of them reject that rate between them. ``Defended(any_of, 0.0)`` is
     each at its own.
 
+    Detectors that were not made for each other fall together. On ``mnist-cnn``, the input
+    classifier, the activation classifier at ``"features.2"`` and the kernel density, learned from
+    1,000 digits in 3 epochs, let ``AdaptivePGD`` (L2, 40 steps, 4 weights) pass on 14 of 15 digits
+    at ε = 3, and on all at ε = 5.
+
     ``fit`` fits the members, each on the same images. Forward it is the maximum. Its substitute
     has the gradient of log Σᵢ exp in its place, so that an attack sees more than the loudest
     member; each is differentiated as the attack asks, by its own substitute.

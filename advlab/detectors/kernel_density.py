@@ -88,8 +88,8 @@ class KernelDensity(Detector):
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """‖aᵢ − bⱼ‖², of (N, D) and (M, D) as (N, M), with gradients also where it is 0."""
     # Multiplied out it is a product of matrices, and the squares are never stored.
-    lengths = [torch.linalg.vector_norm(rows, dim=1) ** 2 for rows in (a, b)]
-    return (lengths[0][:, None] + lengths[1] - 2 * a @ b.T).clamp_min(0)
+    lengths = torch.einsum("nd,nd->n", a, a)[:, None] + torch.einsum("md,md->m", b, b)
+    return (lengths - 2 * a @ b.T).clamp_min(0)
 
 
 def likeliest_bandwidth(groups: list[Tensor], *, steps: int = 100) -> float:

@@ -59,7 +59,7 @@ class LID(LogisticDetector):
         attack: Callable,
         layers: Sequence[str] | None = None,
         k: int = 20,
-        reference: int = 1000,
+        reference: int = 500,
         images: int = 500,
     ):
         super().__init__(attack=attack, images=images)

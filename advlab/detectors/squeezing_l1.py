@@ -33,7 +33,13 @@ class SqueezingL1(Detector):
     them back. An image deep in the wrong class stays there when it is squeezed. On ``mnist-cnn``
     and 30 test digits, at 5% of false positives, PGD on the network alone (L2, 20 steps) goes
     undetected for 10% at ε = 2.5 and 57% at ε = 4. PGD that follows the score's own gradient does
-    worse, 3% and 7%; with the substitute it is 13% and 80%.
+    worse, 3% and 7%.
+
+    With the substitute, ``CWL2(goal="undetected", abort_early=False)``, 60 steps and 2 searches,
+    goes undetected for all of 16 digits that ``BitDepth(1)`` and ``MedianSmoothing(3)`` guard, at a
+    mean L2 of 3.6; the network alone falls at 1.7, behind the median at 1.8, behind one bit at 4.2
+    (5 searches). With early abort, and f(x) not held fixed, it was none of the 16: a saturated
+    score stands still for many steps, and a descent that gains nothing is ended.
 
     :param squeezers: :class:`advlab.models.Preprocessing` steps; by default ``BitDepth(1)`` and
         ``MedianSmoothing(2)``, the paper's for MNIST. He et al. take ``MedianSmoothing(3)``.

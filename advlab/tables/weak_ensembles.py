@@ -35,10 +35,10 @@ from .detecting import (
 SETTINGS = {
     "seed": 0,
     "fit": 2000,
-    "images": 60,
+    "images": 40,
     "false positives": 0.05,
-    "C&W": {"steps": 100, "searches": 6, "lr": 0.03, "c": 0.1},
-    "adaptive": {"weights": 3},  # how many γ are tried for each image
+    "C&W": {"steps": 80, "searches": 4, "lr": 0.04, "c": 1.0, "abort_early": False},
+    "adaptive": {"weights": 2},  # how many γ are tried for each image
     "layer": "features.2",  # of the activation classifier: the first convolution, pooled
     "sets": {
         "MNIST": {

@@ -97,6 +97,8 @@ def test_inside_the_ball_and_the_box(attack, dtype, device):
 @every_attack
 def test_same_answer_at_any_batch_size_in_any_order_and_alone(attack, guarded, x, y):
     x, y = x[:20], y[:20]
+    if attack is SMALLEST:  # few descents, some of them from random starts
+        attack = attack.changed(steps=10, searches=2, c=3.0, weights=2, restarts=2)
     together = attack(guarded, x, y)
     for size in (1, 7):
         split = attack.changed(batch_size=size)(guarded, x, y)
@@ -155,6 +157,7 @@ def test_spsa_asks_no_gradient_and_no_more_than_it_may(guarded, x, y):
     assert won(guarded, found, y).sum() > won(guarded, x, y).sum()
     for i in range(3):
         model = Counting(guarded)
+        model.rejected = -1
         attack(model, x[i : i + 1], y[i : i + 1])
         assert model.shown <= 300
 
@@ -239,7 +242,8 @@ def test_a_model_that_does_not_say_that_it_may_reject_is_refused(attack, cnn, gu
 
 
 def test_the_smallest_of_all_starts_and_weights(guarded, x, y):
-    attack = SMALLEST.changed(steps=15, searches=3)
+    how = {"steps": 20, "searches": 3, "c": 3.0, "lr": 0.03}
+    attack = AdaptiveCWL2(**how)
     x, y = x[:12], y[:12]
 
     def sizes(**change):
@@ -253,8 +257,9 @@ def test_the_smallest_of_all_starts_and_weights(guarded, x, y):
     assert (second < first).any()
     assert not torch.equal(more, sizes(weights=1, restarts=3, seed=9)[0])
     assert (sizes(weights=3)[1] <= first).all()
-    alone = [CWL2(steps=15, searches=3, c=0.1, goal="undetected", abort_early=False)]
-    assert torch.equal(one, alone[0](guarded, x, y))  # γ = 1, from x
+    assert first.isfinite().sum() >= 5
+    alone = CWL2(**how, goal="undetected", abort_early=False)
+    assert torch.equal(one, alone(guarded, x, y))  # γ = 1, from x
     # γ / 10 and 10 γ come next, in that order.
     tenth, tenfold = sizes(weights=1, gamma=0.1)[1], sizes(weights=1, gamma=10.0)[1]
     assert torch.equal(sizes(weights=2)[1], torch.minimum(first, tenth))
@@ -264,7 +269,7 @@ def test_the_smallest_of_all_starts_and_weights(guarded, x, y):
 def test_what_is_wrong_and_unnoticed_by_kappa_is_left_alone(guarded, cnn, x):
     """By γ = 1, that is: with γ / 10 it would seem to be in need of more."""
     y = (predict(cnn, x) + 1) % 3
-    guarded.tau = guarded.over(x).max().item() + 2
+    guarded.tau += guarded.over(x).max().item() + 2
     margin = UNDETECTED.margin(guarded(x), y)
     kappa = margin.median().item()
     x_adv = SMALLEST.changed(kappa=kappa, steps=10, searches=2)(guarded, x, y)

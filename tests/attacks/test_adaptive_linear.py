@@ -111,7 +111,8 @@ def test_the_smallest_perturbation_over_a_line_and_under_another(units):
             for s, score, over in zip(sign, z, model.over(x), strict=True)
         ]
     )
-    x_adv = AdaptiveCWL2(steps=100, searches=6, weights=4, c=0.1)(model, x, y)
+    attack = AdaptiveCWL2(steps=100, searches=6, weights=4, c=0.1, abort_early=True)
+    x_adv = attack(model, x, y)
     assert won(model, x_adv, y).all()
     size = threat.size(x_adv - x, "L2")
     assert (size >= expected * (1 - 1e-6)).all()

@@ -49,6 +49,12 @@ def test_class_sets_by_hand():
     assert class_sets(matrix).int().tolist() == expected
 
 
+def test_of_equal_confusions_the_lower_class_comes_first():
+    sets = class_sets(torch.ones(4, 4), 0.3)
+    assert sets[:4].int().argmax(1).tolist() == [1, 0, 0, 0]
+    assert (sets[:4].sum(1) == 1).all()
+
+
 @settings(deadline=None)
 @given(st.integers(2, 7), st.integers(0, 10**6), st.floats(0.05, 1))
 def test_every_class_has_k_specialists_and_the_generalist(k, seed, share):

@@ -16,7 +16,7 @@ from torch import nn
 from advlab import data
 from advlab.attacks import BIM, FGSM, PGD
 from advlab.backend import generator
-from advlab.detectors import Combined, Detector, KernelDensity, examples
+from advlab.detectors import Combined, Detector, KernelDensity, combined, examples
 from advlab.detectors.combined import logistic
 from advlab.detectors.kernel_density import likeliest_bandwidth, squared_distances
 from advlab.models import activations, load_model, predict
@@ -250,6 +250,22 @@ def test_the_images_attacked_are_not_those_that_the_detectors_saw(digits):
     assert len(attacked) == 30
     assert len(learned) > 100
     assert not (torch.cdist(learned, attacked) == 0).any()
+
+
+def test_noise_counts_as_natural(digits, monkeypatch):
+    model, x, y, *_ = digits
+    given = []
+
+    def noted(negative, positive):
+        given.extend((negative, positive))
+        return logistic(negative, positive)
+
+    monkeypatch.setattr(combined, "logistic", noted)
+    Combined([Brightness()], attack=FGSM(eps=0.3), images=30).fit(model, (x, y))
+    negative, positive = given
+    assert len(negative) == 2 * len(positive) > 0
+    natural, noisy = negative.chunk(2)
+    assert (noisy > natural).double().mean() > 0.9, "noise makes black pixels brighter"
 
 
 def test_combined_needs_detectors():

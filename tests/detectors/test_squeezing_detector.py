@@ -83,11 +83,13 @@ def test_the_smallest_perturbation_that_all_branches_agree_on(digits):
     With early abort a descent ends while the saturated score still stands.
     """
     detector, x, y = digits
-    defended = detector.defended(0.05)
-    x, y = x[:4], y[:4]
-    attack = CWL2(goal="undetected", steps=50, searches=2, c=3.0, lr=0.04, abort_early=False)
+    learned = [part[:500] for part in data.load("mnist5k", device="cpu").train]
+    joint = SqueezingL1([BitDepth(1), MedianSmoothing(3)]).fit(detector.model, tuple(learned))
+    defended = joint.defended(0.05)
+    x, y = x[:2], y[:2]
+    attack = CWL2(goal="undetected", steps=60, searches=2, c=3.0, lr=0.04, abort_early=False)
     x_adv = attack.changed(backward="substitute")(defended, x, y)
-    assert undetected(defended, x_adv, y) >= 0.75
+    assert undetected(defended, x_adv, y) == 1
     assert (x_adv - x).flatten(1).norm(dim=1).mean() < 6
 
 

@@ -25,6 +25,7 @@ from advlab.evaluation.detector_sanity import (
     unbounded,
     zero_gradient,
 )
+from advlab.goals import UNTARGETED, Undetected
 from advlab.models import predict, predict_logits
 
 EPS, N = 0.1, 60
@@ -204,6 +205,18 @@ def test_a_threshold_made_of_other_images_breaks_its_promise(linear, images):
     assert broken.measured["rejected"] > 0.2 * broken.measured["of"]
 
 
+def test_the_chance_of_false_alarms_in_closed_form(linear, images):
+    """Above the one score of a calibration lies any fraction alike: of n images any number."""
+    x, _ = images
+    ordered = x[(x - 0.5).abs().flatten(1).mean(1).argsort()]
+    for place in (5, 30, 50):
+        detector = fitted(linear, Score(contrast)).calibrate(ordered[place : place + 1])
+        found = ask(false_alarms, detector.defended(0.0), images).measured
+        assert 0 < found["rejected"] < len(x)
+        assert found["promised"] == 0
+        assert found["p"] == pytest.approx((len(x) + 1 - found["rejected"]) / (len(x) + 1))
+
+
 def test_who_rejects_half_of_all_images_keeps_its_promise_and_is_no_good(linear, images):
     detector = fitted(linear, Score(contrast))
     assert ask(false_alarms, detector.defended(0.5), images).suspicious is False
@@ -243,6 +256,8 @@ def test_success_is_wrong_and_not_noticed(linear, images):
     suspect = Guarded(defended, x, y, eps=EPS, norm="Linf", steps=5)
     assert isinstance(suspect.pgd(), AdaptivePGD)
     assert suspect.plain().backward is None
+    assert suspect.plain().aim == Undetected(gamma=0)  # it looks at the classes alone
+    assert suspect.transfer().aim == UNTARGETED  # a surrogate's last class is one like the others
     shown = torch.stack((suspect.x[0], torch.ones_like(x[0]), suspect.x[1]))
     y = torch.stack((suspect.y[0], (suspect.y[0] + 1) % 3, (suspect.y[1] + 1) % 3))
     assert suspect.wrong(shown, y).tolist() == [False, False, True]
@@ -277,6 +292,12 @@ def test_images_of_one_class_have_no_other_to_copy(linear, images):
     defended = fitted(linear, Score(contrast)).defended(0.05)
     one = y == y[0]
     assert ask(good_attacks_exist, defended, (x[one], y[one])).suspicious is None
+
+
+def test_every_image_is_copied_about_as_often():
+    labels = torch.arange(60) % 3
+    counts = another_class(labels, labels).bincount(minlength=60)
+    assert counts.max() <= 2
 
 
 @settings(max_examples=25, deadline=None)

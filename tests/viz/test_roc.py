@@ -75,6 +75,13 @@ def test_the_threshold_stands_in_both_pictures():
     assert filled[1].get_hatch(), "not by color alone"
 
 
+def test_a_score_at_the_threshold_raises_no_alarm():
+    scores = torch.tensor([0.0, 1, 1, 2]), torch.tensor([1.0, 2])
+    right = viz.threshold_figure(*scores, 1.0).axes[1]
+    (alarms,), (caught,) = right.lines[-1].get_data()
+    assert (alarms, caught) == (25, 50)
+
+
 def test_the_bars_are_the_fractions():
     ax = EVERY["outcome_bars"]().axes[0]
     widths = np.array([bar.get_width() for bar in ax.patches]).reshape(3, 2).T
