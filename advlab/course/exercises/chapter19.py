@@ -26,6 +26,13 @@ def answers(seed: int) -> tuple[Tensor, Tensor]:
     return logits, torch.randint(5, (60,), generator=draw)
 
 
+def joint(logits: Tensor, y: Tensor, gamma: float) -> Tensor:
+    """The margin of the classes, less γ times the alarm. (N, K + 1), (N,) to (N,)."""
+    classes = logits[:, :-1]
+    margin = but(classes, y).amax(1) - logits.gather(1, y[:, None]).squeeze(1)
+    return margin - gamma * (logits[:, -1] - classes.amax(1))
+
+
 def probe_joint(joint_loss, seed):
     logits, y = answers(seed)
     results = {}
@@ -92,6 +99,10 @@ def verdict_joint(results, seed):
                 "no gradient leads back to the logits",
                 "An attack is to climb this: stay with torch operations, without detach or item.",
             )
+        z = logits.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(joint(z, y, gamma).sum(), z)
+        found = tensor(results, f"slope {gamma:g}", like=logits)
+        close(found, slope, f"the gradient with {name}", "Was a part of the loss cut off?")
     return "wrong and unnoticed in one number for each image, and an attack can climb it"
 
 
