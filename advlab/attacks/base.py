@@ -16,7 +16,7 @@ from .. import threat
 from ..backend import Interrupted, in_batches
 from ..checks import check_number as check_number
 from ..checks import check_whole as check_whole
-from ..goals import TARGETED, UNTARGETED, Goal, Targeted, parse_goal
+from ..goals import TARGETED, UNTARGETED, Goal, Targeted, Undetected, check_rejects, parse_goal
 from ..models.contract import (
     check_device,
     check_images,
@@ -68,7 +68,8 @@ class Attack:
     """An attack is its hyper-parameters; calling it on a model attacks images.
 
     :param goal: what the attacker wants: ``"untargeted"`` (the default), ``"targeted"``,
-        ``"confidence"``, or one of :mod:`advlab.goals`, such as ``SourceTarget(3, 5)``.
+        ``"confidence"``, ``"undetected"``, or one of :mod:`advlab.goals`, such as
+        ``SourceTarget(3, 5)``.
     :param targeted: short for ``goal="targeted"``: ``y`` is the class wanted, not the one to leave.
     :param batch_size: images at a time; by default what suits the device.
     :param backward: how steps in front of the network are differentiated while the attack runs:
@@ -117,12 +118,16 @@ class Attack:
         :param y: (N,) int64: the true classes, or the classes wanted if ``targeted``.
         :param progress: show a progress bar.
         :returns: (N, C, H, W), detached, in [0, 1], of the dtype and on the device of x.
-        :raises ValueError: images, labels or answers of the model that break the contract.
+        :raises ValueError: images, labels or answers of the model that break the contract; with the
+            goal ``"undetected"``, a model without the attribute ``rejected``, by which it says that
+            its last class means that (set ``model.rejected = -1`` on what wraps one that does).
         :raises AttackInterrupted: on Ctrl-C, with the images that were done.
         """
         check_images(x)
         check_labels(y, x)
         check_device(model, x)
+        if isinstance(self.aim, Undetected):  # else its last class would count as a rejection
+            check_rejects(model)
         index = self.aim.applies(y).nonzero().squeeze(1)
         # Outside of inference mode: what is made in it cannot take part in a gradient.
         with (
