@@ -38,7 +38,7 @@ def test_every_defended_network_of_the_zoo_has_its_row():
     assert there[0] == "mnist-cnn"
     assert set(there[1:4]) == {f"mnist-cnn, {step}" for step in compare.IN_FRONT}
     assert "mnist-teacher" not in there
-    assert set(there[4:]) == (set(compare.RECIPES) & set(zoo.names())) - {"mnist-teacher"}
+    assert set(there[4:]) == (set(compare.RECIPES) & set(zoo.names())) - set(compare.NO_DEFENSE)
     assert isinstance(compare.network("mnist-cnn, total variation", CPU)[0], TotalVariation)
 
 

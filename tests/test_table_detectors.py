@@ -112,9 +112,9 @@ def test_networks_of_the_settings_can_be_built():
     assert any(isinstance(m, torch.nn.Dropout) for m in dropout.modules())
     color = networks.network({**detecting.COLOR, "seed": 0})
     assert color(torch.rand(2, 3, 32, 32)).shape == (2, 10)
-    lowered = networks.objective({"data": "mnist", **detecting.MNIST_MORE_FINGERPRINTS}, CPU)
-    assert len(lowered.fingerprints) == 20
-    assert 0 < lowered.fingerprints.dx.abs().max() <= 0.05
+    lowered = networks.objective({"data": "mnist", **detecting.MNIST_FINGERPRINTS}, CPU)
+    assert len(lowered.fingerprints) == 10
+    assert 0 < lowered.fingerprints.dx.abs().max() <= 0.1
 
 
 def test_specialists_train_themselves_once(monkeypatch):
@@ -126,13 +126,6 @@ def test_specialists_train_themselves_once(monkeypatch):
     monkeypatch.setattr(type(first), "fit", None)  # a second training would fail
     again = networks.trained(how, CPU)
     assert all(map(torch.equal, first.state_dict().values(), again.state_dict().values()))
-
-
-def test_a_network_may_go_on_from_another():
-    how = {"data": "mnist", **PLAIN, "start": PLAIN, "epochs": 1, "lr": 1e-9}
-    before, after = (networks.trained({"data": "mnist", **h}, CPU) for h in (PLAIN, how))
-    for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
 
 
 SQUEEZED = {

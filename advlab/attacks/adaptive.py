@@ -162,22 +162,43 @@ class AdaptiveBIM(_Adaptive, BIM):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptivePGD(_Adaptive, PGD):
-    """:class:`advlab.attacks.PGD` on the joint loss, from random starts for each γ.
+    """:class:`advlab.attacks.PGD` on the joint loss, for each γ from x and with shrinking steps.
 
     The loss and the search for γ are those that :mod:`advlab.attacks.adaptive` tells. At most
     ``weights * restarts * (steps + 1)`` gradients for each image, and few for one that falls
     early.
 
+    Where it differs from PGD: step t = 0, 1, … has the length α (1 − t / T), and the first walk
+    with each γ starts at x, only further restarts at random. What is not noticed lies in a narrow
+    place. Steps of one length leap over it, the wider the larger ε is, and a random start in a
+    large ball is noise that is noticed and stays so: a larger budget would then make the attack
+    weaker. On ``mnist-fingerprint``, of 20 digits that :class:`advlab.detectors.NeuralFingerprint`
+    guards (threshold 5%, steps=20, weights=5), there fall
+
+    ===========================  =======  =======  =======  =====
+    start, steps                 ε = 0.1  ε = 0.2  ε = 0.3  ε = 1
+    ===========================  =======  =======  =======  =====
+    random, of one length              3       15       14      0
+    x, of one length                   4       14       19      9
+    random, shrinking                  9       20       20     17
+    x, shrinking                      13       20       20     20
+    ===========================  =======  =======  =======  =====
+
+    No one start wins everywhere: of 20 digits behind :class:`advlab.detectors.KernelDensity` on
+    ``mnist-cnn`` at ε = 0.1, random starts fool 7, the start at x 6 (all at ε = 0.2 and 1, with
+    either).
+
     :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).
     :param steps: T ≥ 1.
-    :param alpha: α ≥ 0, the step size; 2.5 ε / T by default.
+    :param alpha: α ≥ 0, the length of the first step; 2.5 ε / T by default.
     :param norm: ``"Linf"``, ``"L2"`` or ``"L1"``.
-    :param restarts: random starts for each γ, at least 1.
-    :param random_start: start inside the ball rather than at x.
+    :param restarts: walks with each γ, at least 1: the first from x, the others from random points
+        of the ball.
+    :param random_start: what more than one walk needs: ``True``.
     :param best: of each walk the best iterate, not the last.
     :param early_stop: an image is done at its first iterate that succeeds. ``False`` drives the
         joint loss of an image on to the end of the walk in which it succeeds.
-    :param seed: of the random starts; γ number w and restart r use ``seed + w * restarts + r``.
+    :param seed: of the random starts; γ number w and restart r ≥ 1 use ``seed + w * restarts + r``.
     :param gamma: the first γ, above 0.
     :param weights: at most so many γ are tried for each image, at least 1.
     :raises ValueError: as :class:`AdaptiveFGSM`.
@@ -187,6 +208,12 @@ class AdaptivePGD(_Adaptive, PGD):
 
     def again(self, number: int) -> Attack:
         return self.changed(seed=self.seed + number * self.restarts)
+
+    def start(self, x: Tensor, restart: int) -> Tensor:
+        return super().start(x, restart) if restart else x
+
+    def length(self, t: int) -> float:
+        return super().length(t) * (1 - t / self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)

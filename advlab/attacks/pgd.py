@@ -133,18 +133,23 @@ class PGD(_Steps):
             alive = (~best.fooled).nonzero().squeeze(1)
             if not len(alive):
                 break
-            start = x[alive]
-            if self.random_start:
-                start = start + threat.random_in_ball(
-                    start, self.eps, self.norm, self.seed + restart
-                )
-                start = start.clamp(0, 1)
+            start = self.start(x[alive], restart)
             self.walk(model, x, y, start, alive, best, first=restart == 0)
         return best.x
 
+    def start(self, x: Tensor, restart: int) -> Tensor:
+        """x₀."""
+        if not self.random_start:
+            return x
+        delta = threat.random_in_ball(x, self.eps, self.norm, self.seed + restart)
+        return (x + delta).clamp(0, 1)
+
+    def length(self, t: int) -> float:
+        """α of step t."""
+        return 2.5 * self.eps / self.steps if self.alpha is None else self.alpha
+
     def walk(self, model, x, y, x_adv, alive, best, *, first: bool) -> None:
         """T steps from ``x_adv``, the iterates of the images ``alive``; keeps the best."""
-        alpha = 2.5 * self.eps / self.steps if self.alpha is None else self.alpha
         x, y = x[alive], y[alive]
         for t in model.steps(self.steps):
             gradient, loss, logits = model.gradient(x_adv, y, first=first and t == 0)
@@ -157,7 +162,7 @@ class PGD(_Steps):
                     gradient = gradient[going]
                     if not len(alive):
                         return
-            x_adv = self.move(x_adv, gradient, x, alpha)
+            x_adv = self.move(x_adv, gradient, x, self.length(t))
         if not self.best:
             best.x[alive] = x_adv
             return

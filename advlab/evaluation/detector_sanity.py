@@ -14,7 +14,7 @@ import torch
 from scipy.stats import betabinom
 from torch import Tensor, nn
 
-from ..attacks import AdaptivePGD, Attack
+from ..attacks import AdaptiveCWL2, AdaptivePGD, Attack
 from ..goals import UNDETECTED, UNTARGETED, Goal, Undetected, alarm
 from ..models.contract import predict_logits
 from ..models.preprocessing import differentiated
@@ -50,6 +50,7 @@ class Guarded(Suspect):
 
     goal: ClassVar[Goal] = UNDETECTED
     white_box: ClassVar[str] = "adaptive PGD"
+    without_bound: ClassVar[str] = "adaptive PGD or C&W"
 
     def __init__(self, model: nn.Module, x: Tensor, y: Tensor, **settings):
         logits = predict_logits(model, x)
@@ -70,6 +71,22 @@ class Guarded(Suspect):
             "early_stop": not self.random, "backward": "substitute",
         }  # fmt: skip
         return AdaptivePGD(**(settings | change))
+
+    def smallest(self) -> AdaptiveCWL2:
+        """The white box that has no bound by nature. Any success will do: few steps, a large c."""
+        return AdaptiveCWL2(
+            steps=60, searches=1, c=10.0, lr=0.05, seed=self.seed, backward="substitute"
+        )
+
+    def fooled_from_the_image(self, eps: float) -> Tensor:
+        """Where any image will do, one of two attacks must find it.
+
+        A detector is suspicious for what it hides, not for the weakness of one attack.
+        """
+        fooled = super().fooled_from_the_image(eps)
+        if eps == self.limit and not fooled.all():
+            fooled = fooled | self.fooled(self.smallest())
+        return fooled
 
     def plain(self) -> Attack:
         """PGD that looks at the classes alone; it is judged by the whole all the same."""

@@ -137,7 +137,8 @@ def sanity(
     random noise                  of many random points of the ball some fool the whole
     false alarms                  it rejects more natural images than its threshold promised
     good attacks exist            it rejects many natural images of other classes in the place of x
-    unbounded attack              with a budget for any image, the adaptive PGD does not fool all
+    unbounded attack              with a budget for any image, neither the adaptive PGD nor C&W,
+                                  :class:`advlab.attacks.AdaptiveCWL2`, fools all
     zero gradient                 as above, of the classes without "rejected"
     saturated loss                as above
     alarm without gradient        neither the alarm nor its substitute has a finite gradient

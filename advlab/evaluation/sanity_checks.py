@@ -188,18 +188,18 @@ def more_steps(suspect: Suspect) -> Check:
 
 def unbounded(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3.1: with no bound, an attack should always succeed."""
-    fooled = suspect.fooled(_from_the_image(suspect, suspect.limit))
+    fooled = suspect.fooled_from_the_image(suspect.limit)
     alarm, threshold = often(~fooled, UNREACHED)
     return Check(
         "unbounded attack",
         alarm,
         {"fooled": int(fooled.sum()), "of": suspect.n, "eps": suspect.limit},
         threshold,
-        f"{suspect.white_box} may return any image at all, even one of another class, and still "
-        "does not fool the model: it cannot find what must be there. The gradient is of no use "
-        "to it."
+        f"{suspect.without_bound} may return any image at all, even one of another class, and "
+        "still does not fool the model: it cannot find what must be there. The gradient is of no "
+        "use to it."
         if alarm
-        else f"With a budget for any image, {suspect.white_box} fools the model.",
+        else f"With a budget for any image, {suspect.without_bound} fools the model.",
     )
 
 
@@ -207,7 +207,7 @@ def accuracy_over_eps(suspect: Suspect) -> Check:
     """Carlini et al. (2019): accuracy falls with ε, to zero in the end."""
     budgets = sorted({suspect.eps / 2, suspect.eps, 2 * suspect.eps, suspect.limit})
     budgets = [eps for eps in budgets if eps <= suspect.limit]
-    found = [suspect.fooled(_from_the_image(suspect, eps)) for eps in budgets]
+    found = [suspect.fooled_from_the_image(eps) for eps in budgets]
     rises = any(sign_test(less, more) < SIGNIFICANCE for less, more in pairwise(found))
     first, last = found[0], found[-1]
     # Flat where images are left that a larger budget should reach: enough that chance is excluded.
@@ -246,11 +246,6 @@ def adaptive(suspect: Suspect) -> Check:
         "PGD fools {only} images more: the plain attack overstates the robustness. Report the "
         "adaptive one.",
     )
-
-
-def _from_the_image(suspect: Suspect, eps: float):
-    """PGD from x itself: noise of a large budget would fool a model without any gradient."""
-    return suspect.pgd(eps=eps, random_start=False)
 
 
 CHECKS: tuple[Callable[[Suspect], Check], ...] = (

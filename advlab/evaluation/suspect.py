@@ -41,6 +41,7 @@ class Suspect:
 
     :cvar goal: of all attacks, and of who judges them.
     :cvar white_box: what the attack of :meth:`pgd` is called.
+    :cvar without_bound: what attacks where any image will do.
 
     :ivar x: (n, C, H, W), right at two looks.
     :ivar y: (n,), their classes.
@@ -53,6 +54,7 @@ class Suspect:
 
     goal: ClassVar[Goal] = UNTARGETED
     white_box: ClassVar[str] = "PGD"
+    without_bound: ClassVar[str] = "PGD"
 
     def __init__(
         self,
@@ -116,9 +118,16 @@ class Suspect:
         An attack that cannot be run on this model fools none; why is in :attr:`failed`.
         """
         if attack not in self._fooled:
-            inside = attack.eps <= self.eps
+            inside = getattr(attack, "eps", math.inf) <= self.eps
             self._fooled[attack] = self.judged(self.images(attack), inside=inside)
         return self._fooled[attack]
+
+    def fooled_from_the_image(self, eps: float) -> Tensor:
+        """Which images fall to the white box that starts at x, (n,) bool.
+
+        Noise of a large budget would fool a model without any gradient.
+        """
+        return self.fooled(self.pgd(eps=eps, random_start=False))
 
     def images(self, attack: Attack, model: nn.Module | None = None) -> Tensor:
         """The adversarial images, made on the suspect or on another model; x after a failure."""

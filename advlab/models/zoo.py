@@ -245,7 +245,7 @@ def _fit(model, data: Dataset, seed: int, settings: dict, where, progress: bool)
 
     if hasattr(model, "fit"):
         model.to(where).fit(*data.train.to(where), **settings)
-        return 0
+        return settings.get("epochs", 0)
     return len(fit(model, data, seed=seed, progress=progress, device=where, **settings).loss)
 
 

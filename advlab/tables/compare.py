@@ -51,7 +51,9 @@ IN_FRONT = {
     "JPEG": partial(JPEGCompression, 75),
     "total variation": partial(TotalVariation, 0.5, 0.03, 50),
 }
-NO_DEFENSE = ("mnist-teacher",)  # trained only to teach another
+# Trained to teach another, or to be watched by a detector; and one that rejects images, which has
+# a table of its own (``weak-ensembles``).
+NO_DEFENSE = ("mnist-teacher", "mnist-dropout", "mnist-fingerprint", "mnist-specialists")
 COLUMNS = ("FGSM", "R+FGSM", "DeepFool", "JSMA", "C&W", "PGD", "AutoAttack", ADAPTIVE)
 
 

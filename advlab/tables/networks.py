@@ -46,7 +46,6 @@ def trained(how: Mapping, device: torch.device) -> nn.Module:
 
     :param how: plain data: ``data``, ``network``, ``seed``, what :func:`objective` reads, ``bits``
         and ``bound`` of what is in front of the network and inside it, and settings of ``fit``.
-        ``start`` is how the network was trained before, if it goes on from another's weights;
         ``shift`` says by how much images move at random; ``attack``, its name and parameters, is
         what a network that trains itself learns from.
     :param device: where it is trained, and is afterwards.
@@ -59,9 +58,6 @@ def _trained(how: str, device: torch.device) -> nn.Module:
     settings = json.loads(how)
     lowered = objective(settings, device)
     model = network(settings)
-    if "start" in settings:
-        before = trained({"data": settings["data"], **settings["start"]}, device)
-        model.load_state_dict(before.state_dict())
     key = [settings, repr(lowered), repr(model), torch.__version__, device.type]
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "tables" / f"{name}.safetensors"

@@ -34,6 +34,8 @@ from advlab.attacks import (
 )
 from advlab.transforms import Blur, Chain, Contrast, SensorNoise
 
+from .rejecting import Rejects
+
 # Every attack, small enough to run in every test. Each has eps and norm.
 GRADIENT_ATTACKS = [
     FGSM(eps=0.1),
@@ -166,3 +168,10 @@ def y(cnn, x):
     """The classes that the model gives: it is always right."""
     with torch.no_grad():
         return cnn(x).argmax(1)
+
+
+@pytest.fixture
+def guarded(cnn, x, device):
+    model = Rejects(cnn, x.shape[1:]).to(device)
+    model.tau = model.over(x).median().item() + 0.5
+    return model

@@ -1,18 +1,18 @@
-"""Wrong and not noticed at once: the search for the weight between the two, and what it breaks."""
+"""Wrong and not noticed at once: what holds for every adaptive attack, and the search."""
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 
 import pytest
 import torch
 from torch import nn
 
-from advlab import data, threat
+from advlab import threat
 from advlab.attacks import (
     BIM,
     CWL2,
+    EOT,
     FGSM,
     PGD,
     SPSA,
@@ -21,13 +21,13 @@ from advlab.attacks import (
     AdaptiveFGSM,
     AdaptivePGD,
     AdaptiveSPSA,
-    GradientWarning,
+    Square,
 )
-from advlab.detectors import AnyOf, Detector
-from advlab.goals import TARGETED, UNDETECTED, SourceTarget, alarm
-from advlab.models import load_model, predict
+from advlab.goals import TARGETED, UNDETECTED, SourceTarget, Undetected, alarm
+from advlab.models import predict
 
 from .conftest import Nothing, images, small_cnn
+from .rejecting import Rejects, won
 from .test_invariants import assert_inside
 from .test_square import Counting
 
@@ -43,39 +43,6 @@ BUDGETED = [
 ]
 SMALLEST = AdaptiveCWL2(steps=30, searches=4, c=0.1, weights=3)
 every_attack = pytest.mark.parametrize("attack", [*BUDGETED, SMALLEST], ids=str)
-
-
-class Rejects(nn.Module):
-    """A network and an alarm u (v·x − τ), in units of u: K + 1 logits."""
-
-    rejected = -1
-
-    def __init__(self, network, shape, seed=5, units=1.0, tau=0.0):
-        super().__init__()
-        source = torch.Generator().manual_seed(seed)
-        self.network, self.units = network, units
-        v = torch.randn(shape, generator=source, dtype=torch.float64)
-        self.register_buffer("v", v / v.abs().sum() * v.numel())
-        self.tau = tau
-
-    def over(self, x):
-        return (x * self.v.to(x.dtype)).flatten(1).sum(1) - self.tau
-
-    def forward(self, x):
-        z = self.network(x)
-        return torch.cat((z, (z.amax(1) + self.units * self.over(x))[:, None]), 1)
-
-
-def won(model, x_adv, y):
-    with torch.no_grad():
-        return UNDETECTED.reached(model(x_adv), y)
-
-
-@pytest.fixture
-def guarded(cnn, x, device):
-    model = Rejects(cnn, x.shape[1:]).to(device)
-    model.tau = model.over(x).median().item() + 0.5
-    return model
 
 
 # --- what holds for every attack ---
@@ -163,7 +130,7 @@ def test_spsa_asks_no_gradient_and_no_more_than_it_may(guarded, x, y):
 
 
 def test_each_weight_starts_elsewhere(cnn, x, y):
-    """Start r of γ number w is drawn with the seed + w * restarts + r, as told."""
+    """At x; of further restarts start r of γ number w has the seed + w * restarts + r."""
 
     class Seen(nn.Module):
         rejected = -1
@@ -182,8 +149,35 @@ def test_each_weight_starts_elsewhere(cnn, x, y):
     AdaptivePGD(eps=0.1, steps=1, restarts=2, weights=3, seed=4)(model, x[:1], y[:1])
     assert len(model.shown) == 6
     for k, start in enumerate(model.shown):
-        expected = x[:1] + threat.random_in_ball(x[:1], 0.1, "Linf", 4 + k)
+        delta = threat.random_in_ball(x[:1], 0.1, "Linf", 4 + k)
+        expected = x[:1] + (k % 2) * delta
         torch.testing.assert_close(start, expected.clamp(0, 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [None, 0.02])
+def test_steps_shrink_to_the_last(alpha):
+    """A straight walk up a plane from x: step t has the length α (1 − t / T)."""
+    v = torch.ones(1, 4, 4, dtype=torch.float64)
+
+    class Slope(nn.Module):
+        rejected = -1
+
+        def __init__(self):
+            super().__init__()
+            self.shown = []
+
+        def forward(self, x):
+            self.shown.append(x.detach().clone())
+            z = (x * v).flatten(1).sum(1)
+            return torch.stack([0 * z + 100, z, 0 * z - 200], 1)
+
+    model, x = Slope(), torch.full((1, 1, 4, 4), 0.2, dtype=torch.float64)
+    AdaptivePGD(eps=0.4, steps=5, alpha=alpha, weights=1)(model, x, torch.tensor([0]))
+    alpha = 0.2 if alpha is None else alpha
+    walk = [float((seen - x).max()) for seen in model.shown[1:7]]  # the first look is a check
+    lengths = [alpha * (1 - t / 5) for t in range(5)]
+    expected = [min(sum(lengths[:t]), 0.4) for t in range(6)]
+    assert walk == pytest.approx(expected)
 
 
 # --- goals, and what is refused ---
@@ -238,100 +232,22 @@ def test_a_model_that_does_not_say_that_it_may_reject_is_refused(attack, cnn, gu
     assert torch.equal(attack(whole, x[:3], y[:3]), attack(guarded, x[:3], y[:3]))
 
 
-# --- C&W's attack: γ by γ, and its starts ---
-
-
-def test_the_smallest_of_all_starts_and_weights(guarded, x, y):
-    how = {"steps": 20, "searches": 3, "c": 3.0, "lr": 0.03}
-    attack = AdaptiveCWL2(**how)
-    x, y = x[:12], y[:12]
-
-    def sizes(**change):
-        x_adv = attack.changed(**change)(guarded, x, y)
-        reached = won(guarded, x_adv, y)
-        return x_adv, torch.where(reached, (x_adv - x).flatten(1).norm(dim=1), torch.inf)
-
-    one, first = sizes(weights=1)
-    more, second = sizes(weights=1, restarts=3)
-    assert (second <= first).all()
-    assert (second < first).any()
-    assert not torch.equal(more, sizes(weights=1, restarts=3, seed=9)[0])
-    assert (sizes(weights=3)[1] <= first).all()
-    assert first.isfinite().sum() >= 5
-    alone = CWL2(**how, goal="undetected", abort_early=False)
-    assert torch.equal(one, alone(guarded, x, y))  # γ = 1, from x
-    # γ / 10 and 10 γ come next, in that order.
-    tenth, tenfold = sizes(weights=1, gamma=0.1)[1], sizes(weights=1, gamma=10.0)[1]
-    assert torch.equal(sizes(weights=2)[1], torch.minimum(first, tenth))
-    assert torch.equal(sizes(weights=3)[1], torch.minimum(torch.minimum(first, tenth), tenfold))
-
-
-def test_what_is_wrong_and_unnoticed_by_kappa_is_left_alone(guarded, cnn, x):
-    """By γ = 1, that is: with γ / 10 it would seem to be in need of more."""
-    y = (predict(cnn, x) + 1) % 3
-    guarded.tau += guarded.over(x).max().item() + 2
-    margin = UNDETECTED.margin(guarded(x), y)
-    kappa = margin.median().item()
-    x_adv = SMALLEST.changed(kappa=kappa, steps=10, searches=2)(guarded, x, y)
-    done = margin >= kappa
-    assert done.sum() >= 5
-    assert torch.equal(x_adv[done], x[done])
-    assert not torch.equal(x_adv[~done], x[~done])
-
-
-# --- detectors ---
-
-
-class Top(Detector):
-    """The largest softmax: images of which the network is not sure are rejected."""
-
-    def process(self, x):
-        return -self.model(x).softmax(1).amax(1)
-
-
-class Rounded(Top):
-    """The same in whole steps, which have no slope."""
-
-    def process(self, x):
-        return (50 * super().process(x)).round() / 50
-
-    def substitute(self, x):
-        return super().process(x)
-
-
-class Rough(Detector):
-    """How much neighboring pixels differ."""
-
-    def process(self, x):
-        return sum(x.diff(dim=d).abs().flatten(1).sum(1) for d in (2, 3))
-
-
-@pytest.fixture(scope="module")
-def digits():
-    model = load_model("mnist-cnn", "cpu")
-    x, y = data.load("mnist5k", device="cpu").test
-    right = predict(model, x) == y
-    return model, (x[right][:300], y[right][:300]), (x[right][300:330], y[right][300:330])
-
-
 @pytest.mark.parametrize(
-    ("detector", "more"),
-    [(Top, 10), (Rounded, 10), (lambda: AnyOf([Top(), Rough()]), 5)],
-    ids=["one", "without a slope", "any of two"],
+    "attack",
+    [
+        PGD(eps=0.1, steps=3, goal="undetected"),
+        CWL2(steps=5, searches=2, goal="undetected"),
+        Square(eps=0.1, queries=20, goal=Undetected(gamma=2.0)),
+        EOT(attack=PGD(eps=0.1, steps=3, goal="undetected"), samples=2),
+    ],
+    ids=str,
 )
-def test_the_break(detector, more, digits):
-    """The attacks that do not know of the detector, or weigh it wrongly, are caught."""
-    model, learned, (x, y) = digits
-    defended = detector().fit(model, learned).defended(0.05)
-    attack = AdaptivePGD(eps=0.25, steps=15, weights=5, backward="substitute")
-    found = int(won(defended, attack(defended, x, y), y).sum())
-    fixed = PGD(eps=0.25, steps=15, goal="undetected", backward="substitute")
-    assert int(won(defended, fixed(defended, x, y), y).sum()) <= found - more
-    assert found >= 15
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GradientWarning)
-        smallest = CWL2(steps=30, searches=3, c=1.0)(model, x, y)
-    assert int(won(defended, smallest, y).sum()) <= found - more
+def test_so_it_is_by_every_attack_with_that_goal(attack, cnn, guarded, x, y):
+    for model in (cnn, nn.Sequential(nn.Identity(), guarded)):
+        with pytest.raises(ValueError, match="model: expected one that may reject"):
+            attack(model, x, y)
+    model.rejected = -1
+    assert torch.equal(attack(model, x[:3], y[:3]), attack(guarded, x[:3], y[:3]))
 
 
 def test_an_alarm_that_always_rings_cannot_be_fooled(cnn, x, y):

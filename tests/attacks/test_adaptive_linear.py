@@ -18,7 +18,7 @@ from advlab.goals import TARGETED, UNDETECTED
 from advlab.models import predict
 
 from .conftest import images
-from .test_adaptive_detectors import Rejects, won
+from .rejecting import Rejects, won
 
 
 class Plane(nn.Module):
@@ -124,6 +124,7 @@ def test_the_smallest_perturbation_over_a_line_and_under_another(units):
 numbers = st.floats(-20, 20, width=32)
 
 
+@settings(deadline=None)
 @given(st.lists(numbers, min_size=4, max_size=7), st.integers(0, 5), st.floats(1e-3, 1e3))
 def test_loss_and_margin_against_loops(values, label, gamma):
     logits = torch.tensor([values], dtype=torch.float64)
@@ -147,7 +148,7 @@ def test_loss_and_margin_against_loops(values, label, gamma):
     )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=4), st.floats(-3, 3))
 def test_bisection_closes_in_on_any_weight(wanted, first):
     search, every = Bisection(len(wanted), 10**first), torch.arange(len(wanted))

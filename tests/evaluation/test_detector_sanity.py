@@ -133,16 +133,39 @@ TRIPS = [
     (alarm_gradient, Score(detached)),
     (alarm_gradient, Score(lambda m, x: 0 * x.flatten(1).sum(1))),
     (random_alarm, Score(noisy)),
-    (unbounded, Score(detached)),
-    (unbounded, Score(contrast, turned)),
-    (accuracy_over_eps, Score(detached)),
 ]
+HIDES = [Score(lambda m, x: dull(m, x.detach())), Score(dull, contrast)]
 
 
 @pytest.mark.parametrize(("check", "score"), TRIPS)
 def test_a_disguise_trips_its_check(check, score, linear, images):
     found = ask(check, fitted(linear, score).defended(0.05), images)
     assert found.suspicious, found
+
+
+@pytest.mark.parametrize("score", HIDES, ids=["no gradient", "the wrong way"])
+@pytest.mark.parametrize("check", [unbounded, accuracy_over_eps])
+def test_where_neither_attack_finds_what_must_be_there(check, score, linear):
+    """A step to another class is noticed, and nothing says how not to be."""
+    defended = score.fit(linear, two_tones(linear, 400, seed=6)).defended(0.05)
+    found = ask(check, defended, two_tones(linear, N), eps=2 * EPS)
+    assert found.suspicious, found
+
+
+def test_one_of_two_attacks_is_enough_without_a_bound(linear, images):
+    """PGD goes far and is noticed; C&W's attack stays near x, where it need not see the alarm."""
+    defended = fitted(linear, Score(detached)).defended(0.05)
+    suspect = Guarded(defended, *images, norm="Linf", **QUICK)
+    far = suspect.fooled(suspect.pgd(eps=suspect.limit, random_start=False))
+    near = suspect.fooled(suspect.smallest())
+    assert far.sum() < suspect.n / 2
+    found = unbounded(suspect)
+    assert found.suspicious is False
+    assert found.measured["fooled"] == int((far | near).sum())
+    assert "adaptive PGD or C&W" in found.says
+    # Within a bound it is PGD alone.
+    small = suspect.pgd(eps=EPS / 2, random_start=False)
+    assert torch.equal(suspect.fooled_from_the_image(EPS / 2), suspect.fooled(small))
 
 
 def test_a_score_that_is_flat_and_has_a_stand_in_is_seen(linear, images):

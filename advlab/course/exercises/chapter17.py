@@ -12,14 +12,15 @@ from .. import Exercise, fail, matches, number, numbers, untouched, watch
 # 17.1 The threshold ------------------------------------------------------------------------------
 
 # How many natural scores, and the false alarms asked for. 5% of 30 are one and a half: one.
-ASKED = ((40, 0.05), (30, 0.05), (200, 0.1), (24, 0.25), (25, 0.0))
+ASKED = ((40, 0.05), (30, 0.05), (200, 0.1), (24, 0.25), (25, 0.0), (40, 0.05))
 
 
 def natural_scores(seed: int) -> list[Tensor]:
-    """For each of ASKED scores (n,), in no order, negative ones too; of the fourth many tie."""
+    """For each of ASKED scores (n,), in no order, negative too; of two of them many tie."""
     draw = torch.Generator().manual_seed(seed)
     found = [5 * torch.randn(n, generator=draw, dtype=torch.float64) for n, _ in ASKED]
     found[3] = found[3].div(3).round()
+    found[5][torch.randperm(40, generator=draw)[:20]] = found[5].min()
     return found
 
 
@@ -65,6 +66,14 @@ def verdict_threshold(results, seed):
             [torch.quantile(s, 1 - rate).item() for s, rate in zip(every, rates, strict=True)],
             "these thresholds lie between two scores",
             "A quantile is interpolated. The answer is one of the scores.",
+        ),
+        (
+            [
+                s.unique()[-1 - math.floor(rate * len(s.unique()) + 1e-9)].item()
+                for s, rate in zip(every, rates, strict=True)
+            ],
+            "scores that occur more than once are counted once",
+            "The share is of images, and several images may have the same score.",
         ),
     ):
         if matches(found, other):
@@ -298,6 +307,19 @@ def verdict_lid(results, seed):
             [1 / (d / d[0]).log().mean().item() for d in nearest],
             "the distances are divided by that of the nearest",
             "r_k is the distance of the k-th: the largest of the k.",
+        ),
+        (
+            [
+                -1 / (near / d.max()).log().mean().item()
+                for near, d in zip(nearest, every, strict=True)
+            ],
+            "the distances are divided by the largest of all",
+            "r_k is that of the k-th neighbor. What lies further away plays no part.",
+        ),
+        (
+            [-(1 / (d[:-1] / d[-1]).log()).mean().item() for d in nearest],
+            "this is a mean of reciprocals",
+            "First the mean of the logarithms, then minus one over it.",
         ),
         (
             [-1 / d.log().mean().item() for d in nearest],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,10 +51,13 @@ def verdict_changes(results, seed):
             "the entries of the other classes have the sign of the class's own",
             "Where the own entry goes up, the others go down.",
         ),
-        (
-            wanted(p, -ALPHA, BETA),
-            "the own entry and those of the other classes are exchanged",
-            "β belongs to the entry l = j.",
+        *(
+            (
+                exchanged,
+                "the own entry and those of the other classes are exchanged",
+                "β belongs to the entry l = j.",
+            )
+            for exchanged in (wanted(p, -ALPHA, BETA), wanted(p, ALPHA, -BETA))
         ),
         (
             wanted(torch.ones_like(p), BETA, -ALPHA),
@@ -114,18 +119,20 @@ def problem(seed: int) -> dict:
 
 def away(
     model: nn.Module, x: Tensor, dx: Tensor, dy: Tensor, *, normal: bool = True,
-    turned: bool = False, clipped: bool = False,
+    turned: bool = False, clipped: bool = False, late: bool = False, alone: bool = False,
+    across: bool = False,
 ) -> Tensor:  # fmt: skip
     """F(x, Δxⁱ) − Δyⁱʲ, (B, N, K, K); and what it is with one mistake."""
 
     def phi(images: Tensor) -> Tensor:
         logits = model(images)
-        return F.normalize(logits, dim=1) if normal else logits
+        return F.normalize(logits, dim=0 if across else 1) if normal else logits
 
     rows = []
     for step in dx:
         moved = (x + step).clamp(0, 1) if clipped else x + step
-        rows.append(phi(moved) - phi(x))
+        change = phi(moved) if alone else phi(moved) - phi(x)
+        rows.append(F.normalize(change, dim=1) if late else change)
     response = torch.stack(rows, 1) * (-1 if turned else 1)
     return response[:, :, None] - dy
 
@@ -135,6 +142,21 @@ MISTAKES = (
         {"normal": False},
         "it is that of the logits as they are",
         "φ divides the logits of an image by their length: F.normalize(logits, dim=1).",
+    ),
+    (
+        {"normal": False, "late": True},
+        "the difference was normalized, not the logits",
+        "Normalize the logits of x and of x + Δx, each by themselves, and subtract then.",
+    ),
+    (
+        {"across": True},
+        "the logits were normalized over the batch",
+        "Each image by itself: F.normalize(logits, dim=1).",
+    ),
+    (
+        {"alone": True},
+        "φ(x) was not subtracted",
+        "F is a change: φ of the moved image minus φ of the image itself.",
     ),
     (
         {"turned": True},
@@ -160,7 +182,8 @@ def probe_loss(fingerprint_loss, seed):
     gradient = None
     if isinstance(found, Tensor) and found.requires_grad and found.numel() == 1:
         weight = model.layers[1].weight
-        (gradient,) = torch.autograd.grad(found.sum(), weight, allow_unused=True)
+        with suppress(RuntimeError):  # a backward inside has used up the graph: .grad tells of it
+            (gradient,) = torch.autograd.grad(found.sum(), weight, allow_unused=True)
     if isinstance(found, Tensor):
         found = found.detach()
     return {"loss": found, "gradient": gradient, "changes": changes}
@@ -289,6 +312,11 @@ def verdict_distances(results, seed):
             apart.transpose(2, 3).norm(dim=3).mean(1),
             "the length is taken over the classes",
             "dy[i, j] is a vector of K entries. The length is that of such vectors.",
+        ),
+        (
+            ((apart + dy).transpose(2, 3) - dy).norm(dim=3).mean(1),
+            "the entries of the response run along the axis of the classes",
+            "response[:, :, None] is (B, N, 1, K): the same response for each class j.",
         ),
         (
             (apart + dy - dy.transpose(1, 2)).norm(dim=3).mean(1),

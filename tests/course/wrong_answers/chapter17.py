@@ -130,6 +130,15 @@ def threshold(scores, rate):
             "changed scores itself",
         ),
         (
+            "counts equal scores once",
+            """
+def threshold(scores, rate):
+    different = scores.unique()
+    return different[len(different) - 1 - int(rate * len(different))]
+""",
+            "counted once",
+        ),
+        (
             "mean and deviation",
             """
 def threshold(scores, rate):
@@ -309,6 +318,24 @@ def lid(distances, k):
     return -1 / (distances / distances.max()).log().mean()
 """,
             "all the distances",
+        ),
+        (
+            "divided by the largest of all",
+            """
+def lid(distances, k):
+    near = distances.sort().values[:k]
+    return -1 / (near / distances.max()).log().mean()
+""",
+            "by the largest of all",
+        ),
+        (
+            "a mean of reciprocals",
+            """
+def lid(distances, k):
+    near = distances.sort().values[:k]
+    return -(1 / (near[:-1] / near[-1]).log()).mean()
+""",
+            "a mean of reciprocals",
         ),
         (
             "not divided",

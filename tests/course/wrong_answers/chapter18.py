@@ -97,6 +97,15 @@ def output_changes(p, classes, alpha, beta):
             "are exchanged",
         ),
         (
+            "alpha and beta exchanged, the signs kept",
+            """
+def output_changes(p, classes, alpha, beta):
+    eye = torch.eye(classes)
+    return (2 * p - 1)[:, None, None] * (alpha * eye - beta * (1 - eye))
+""",
+            "are exchanged",
+        ),
+        (
             "p in place of 2p - 1",
             """
 def output_changes(p, classes, alpha, beta):
@@ -194,6 +203,39 @@ def fingerprint_loss(model, x, y, dx, dy):
             "the logits as they are",
         ),
         (
+            "the difference normalized",
+            """
+def fingerprint_loss(model, x, y, dx, dy):
+    r = torch.stack([F.normalize(model(x + step) - model(x), dim=1) for step in dx], 1)
+    return (r - dy[:, y].transpose(0, 1)).square().sum((1, 2)).mean()
+""",
+            "the difference was normalized",
+        ),
+        (
+            "normalized over the batch",
+            """
+def fingerprint_loss(model, x, y, dx, dy):
+    before = F.normalize(model(x), dim=0)
+    r = torch.stack([F.normalize(model(x + step), dim=0) - before for step in dx], 1)
+    return (r - dy[:, y].transpose(0, 1)).square().sum((1, 2)).mean()
+""",
+            "over the batch",
+        ),
+        (
+            "nothing subtracted",
+            """
+def fingerprint_loss(model, x, y, dx, dy):
+    r = torch.stack([phi(model, x + step) for step in dx], 1)
+    return (r - dy[:, y].transpose(0, 1)).square().sum((1, 2)).mean()
+""",
+            "was not subtracted",
+        ),
+        (
+            "backward, and the graph is gone",
+            loss(OWN + "l = r.square().sum((1, 2)).mean(); l.backward(); return l"),
+            ".grad",
+        ),
+        (
             "the column in place of the row",
             """
 def fingerprint_loss(model, x, y, dx, dy):
@@ -253,6 +295,11 @@ def fingerprint_loss(model, x, y, dx, dy):
             "the length over classes",
             distances("return (response(model, x, dx)[:, :, None] - dy).norm(dim=2).mean(1)"),
             "taken over the classes",
+        ),
+        (
+            "the response on the axis of the classes",
+            distances("return (response(model, x, dx)[:, :, :, None] - dy).norm(dim=3).mean(1)"),
+            "along the axis of the classes",
         ),
         (
             "the rows of dy turned",
