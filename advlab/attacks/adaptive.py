@@ -21,21 +21,7 @@ that ends with the class unchanged a smaller one: tenfold until it was both too 
 then halved in log scale. An image that succeeds is done. What is returned of the others is the
 attempt that came nearest, by the goal's margin. Only the whole system's answer counts as success,
 also where ``backward="substitute"`` makes the gradients.
-
-What was tried for L_γ: on 60 digits, how many AdaptivePGD(steps=20, weights=5) fools.
-
-================================  =====================  ====================
-wrong, and alarm                  classifier of images   distance to the mean
-                                  ε = 0.2                activation, ε = 0.15
-================================  =====================  ====================
-margin, a                         54 (28 gradients)      45 (36)
-margin up to 0, a                 53 (27)                47 (32)
-cross-entropy, max(a, 0)          42 (49)                45 (36)
-cross-entropy, a                  23 (90)                34 (89)
-================================  =====================  ====================
-
-Gradients are those of an image on average. With one step, AdaptiveFGSM, the first row fools 43 and
-29, the third 2 and 25. The cross-entropy of an image that the network is sure of hardly pulls.
+What was tried for L_γ stands in :mod:`advlab.attacks.weighed`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,21 @@
-"""One loss for "wrong" and "not noticed", and the search for the weight between the two."""
+"""One loss for "wrong" and "not noticed", and the search for the weight between the two.
+
+What was tried for L_γ of :mod:`advlab.attacks.adaptive`: on 60 digits, how many
+AdaptivePGD(steps=20, weights=5) fools, then still with random starts and steps of one length.
+
+================================  =====================  ====================
+wrong, and alarm                  classifier of images   distance to the mean
+                                  ε = 0.2                activation, ε = 0.15
+================================  =====================  ====================
+margin, a                         54 (28 gradients)      45 (36)
+margin up to 0, a                 53 (27)                47 (32)
+cross-entropy, max(a, 0)          42 (49)                45 (36)
+cross-entropy, a                  23 (90)                34 (89)
+================================  =====================  ====================
+
+Gradients are those of an image on average. With one step, AdaptiveFGSM, the first row fools 43 and
+29, the third 2 and 25. The cross-entropy of an image that the network is sure of hardly pulls.
+"""
 
 from __future__ import annotations
 

@@ -62,6 +62,11 @@ def verdict_joint(results, seed):
         found = get(results, name)
         if hasattr(found, "value") and found.value.ndim == 0:
             fail("one number came back for all images", "Each image has a loss of its own: (N,).")
+        if hasattr(found, "value") and tuple(found.value.shape) == (len(y), len(y)):
+            fail(
+                "each image came back against every other",
+                "gather(1, y[:, None]) gives (N, 1): squeeze(1) before you subtract it.",
+            )
         loss = tensor(results, name, shape=(len(y),), dtype=logits.dtype)
         if matches(loss, classes.amax(1) - own - gamma * alarm):
             fail(
@@ -84,8 +89,18 @@ def verdict_joint(results, seed):
             if matches(loss, margin - gamma * alarm.clamp_min(0)):
                 fail(
                     "the alarm counts only where the image is rejected",
-                    "Here it counts everywhere: below 0 it is a reserve.",
+                    "Here it counts everywhere: below 0 it says how far from rejection.",
                 )
+            for others, name in (
+                (logits, "all logits, itself among them"),
+                (but(classes, y), "the classes without y"),
+            ):
+                if matches(loss, margin - gamma * (reject - others.amax(1))):
+                    fail(
+                        f"in the alarm the last logit is compared with {name}",
+                        "An image is rejected where the last logit is above those of all K "
+                        "classes, y among them.",
+                    )
             if matches(loss, margin - alarm):
                 fail("gamma does not count", "It multiplies the alarm.")
             if matches(loss, margin - gamma * reject):
@@ -145,7 +160,8 @@ def verdict_often(results, seed):
         if found[own]:
             fail(
                 f"{case}, the class itself is in the set",
-                "How often a class is read as itself is no confusion: set it to 0 first.",
+                "How often a class is read as itself is no confusion: set it to 0 first, and take "
+                "the sum after that.",
             )
         if get(results, f"kept {i}") != 1.0:
             fail("the caller's counts were changed", "Work on a copy: counts.clone().")
@@ -174,6 +190,9 @@ def verdict_often(results, seed):
 SETS = torch.tensor(
     [[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1], [1, 1, 1, 1]], dtype=torch.bool
 )
+# The generalist, here the first, says class 0, and so do all who can; most members say class 1.
+MOSTLY = torch.tensor([[1, 1, 1], [1, 1, 0], [0, 1, 1], [0, 1, 1], [0, 1, 1]], dtype=torch.bool)
+MOST = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.1, 0], [0, 0.7, 0.3], [0, 0.6, 0.4], [0, 0.8, 0.2]])
 
 
 def ballots(seed: int) -> Tensor:
@@ -206,7 +225,9 @@ def probe_vote(vote, seed):
         stacked = None
         if all(isinstance(h, Tensor) and h.shape == (4,) for h in found):
             stacked = torch.stack([h.detach() for h in found])
-    return {"first": found[0], "votes": stacked, "changes": changes}
+        most = vote(MOST.clone(), MOSTLY.clone())
+        last = vote(MOST.flip(0), MOSTLY.flip(0))
+    return {"first": found[0], "votes": stacked, "most": most, "last": last, "changes": changes}
 
 
 def verdict_vote(results, seed):
@@ -249,7 +270,8 @@ def verdict_vote(results, seed):
             every[~agreed],
             f"the vote where no class has all its members behind it (the first is image {i})",
             "Then all members vote. A member that cannot predict a class does not count against it "
-            "being unanimous, and one that can and does not, does.",
+            "being unanimous; one that can and answers something else does, and the generalist can "
+            "predict every class.",
         )
     close(
         found[agreed],
@@ -257,6 +279,16 @@ def verdict_vote(results, seed):
         "the vote where all who can predict a class do",
         "The voters are the members whose sets hold that class, the generalist among them.",
     )
+    expected = MOST[MOSTLY[:, 0]].mean(0)
+    for name, case in (("last", "last"), ("most", "first")):
+        close(
+            tensor(results, name, shape=(3,), dtype=p.dtype),
+            expected,
+            f"the vote of five, the {case} of whom is the generalist, where the two who can "
+            "predict class 0 do, and the other three say class 1",
+            "Look at every class, not at the most frequent answer alone, and find those who can "
+            "predict it in sets: the generalist may be any member.",
+        )
     return "a class with all its members behind it is judged by them alone"
 
 

@@ -104,6 +104,38 @@ def joint_loss(logits, y, gamma):
             "only where the image is rejected",
         ),
         (
+            "the alarm against all logits",
+            """
+def joint_loss(logits, y, gamma):
+    z = logits[:, :-1]
+    others = z.scatter(1, y[:, None], -torch.inf).amax(1)
+    alarm = logits[:, -1] - logits.amax(1)
+    return others - z.gather(1, y[:, None])[:, 0] - gamma * alarm
+""",
+            "compared with all logits",
+        ),
+        (
+            "the alarm against the classes without y",
+            """
+def joint_loss(logits, y, gamma):
+    z = logits[:, :-1]
+    others = z.scatter(1, y[:, None], -torch.inf).amax(1)
+    return others - z.gather(1, y[:, None])[:, 0] - gamma * (logits[:, -1] - others)
+""",
+            "compared with the classes without y",
+        ),
+        (
+            "forgets to squeeze",
+            """
+def joint_loss(logits, y, gamma):
+    z = logits[:, :-1]
+    others = z.scatter(1, y[:, None], -torch.inf).amax(1)
+    alarm = logits[:, -1] - z.amax(1)
+    return others - z.gather(1, y[:, None]) - gamma * alarm
+""",
+            "each image came back against every other",
+        ),
+        (
             "cuts the gradient",
             """
 def joint_loss(logits, y, gamma):
@@ -126,6 +158,19 @@ def often_confused(counts, own, share):
     return torch.zeros(len(counts), dtype=torch.bool).scatter(0, order, needed)
 """,
             "the class itself is in the set",
+        ),
+        (
+            "takes the sum with the class itself",
+            """
+def often_confused(counts, own, share):
+    total = counts.sum()
+    counts = counts.clone()
+    counts[own] = 0
+    down, order = counts.sort(descending=True)
+    needed = (down.cumsum(0) - down < share * total) & (down > 0)
+    return torch.zeros(len(counts), dtype=torch.bool).scatter(0, order, needed)
+""",
+            "are enough",
         ),
         (
             "leaves out the class that crosses the share",
@@ -227,6 +272,32 @@ def vote(p, sets):
     return p[voters].mean(0)
 """,
             "where no class has all its members behind it",
+        ),
+        (
+            "looks at the most frequent answer alone",
+            """
+def vote(p, sets):
+    answers = p.argmax(1)
+    k = answers.mode().values
+    those_who_can = sets[:, k]
+    if (answers[those_who_can] == k).all():
+        return p[those_who_can].mean(0)
+    return p.mean(0)
+""",
+            "not at the most frequent answer alone",
+        ),
+        (
+            "takes the last for the generalist",
+            """
+def vote(p, sets):
+    answers = p.argmax(1)
+    k = answers[-1]
+    those_who_can = sets[:, k]
+    if (answers[those_who_can] == k).all():
+        return p[those_who_can].mean(0)
+    return p.mean(0)
+""",
+            "the first of whom is the generalist",
         ),
     ],
 }
