@@ -8,6 +8,7 @@ from statistics import mean
 import pytest
 
 from advlab.tables import fingerprint_adaptive as adaptive
+from advlab.tables import weak_ensembles as weak
 from advlab.tables.fingerprint_grey_box import SLIDES
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +154,76 @@ def test_the_attacks_that_know_the_fingerprints_with_more_budget(attack, fingerp
     assert area == f"{adaptive.EXTREME[attack][1]:.2f}"
     for label, words in zip(SETS.values(), amounts, strict=True):
         check_amount(words, cells("fingerprint-adaptive")[f"{label}: {attack}, aim 0.05"])
+
+
+# Chapter 19 --------------------------------------------------------------------------------------
+
+# A row of the page's table → data set, ensemble, which of its lists of components, the strongest.
+ENSEMBLES = {
+    "Squeezing, MNIST: the network behind the median": (
+        "MNIST",
+        weak.SQUEEZING,
+        0,
+        "median 3 × 3, in front",
+    ),
+    "Squeezing, MNIST: the detector with one bit": ("MNIST", weak.SQUEEZING, 1, "1 bit, detector"),
+    "Squeezing, CIFAR-10: the network behind the median": (
+        "CIFAR-10",
+        weak.SQUEEZING,
+        0,
+        "median 2 × 2, in front",
+    ),
+    "Squeezing, CIFAR-10: the detector with 3 bits": (
+        "CIFAR-10",
+        weak.SQUEEZING,
+        1,
+        "3 bits, detector",
+    ),
+    "Three detectors, MNIST: density": ("MNIST", weak.THREE, 0, "kernel density"),
+    "Three detectors, CIFAR-10: activation classifier": (
+        "CIFAR-10",
+        weak.THREE,
+        0,
+        "activation classifier",
+    ),
+    "Specialists+1, MNIST: the generalist": ("MNIST", weak.PLUS_ONE, 0, weak.ONE),
+}
+
+
+def weak_cells() -> dict[str, dict[str, dict]]:
+    """Data set → system → what was measured."""
+    found = weak.by_label(cells("weak-ensembles"))
+    return {weak.title(label): its for label, its in found.items()}
+
+
+def test_every_ensemble_is_on_the_page():
+    rows = table(page("19-weak-defenses"), "ensemble, against")
+    assert set(rows) - {"ensemble, against"} - {key for key in rows if "---" in key} == set(
+        ENSEMBLES
+    )
+
+
+@pytest.mark.parametrize("row", ENSEMBLES)
+def test_what_the_ensembles_add(row):
+    label, name, which, strongest = ENSEMBLES[row]
+    components = [
+        parts for whole, parts in weak.ensembles(weak.SETTINGS["sets"][label]) if whole == name
+    ][which]
+    found, change, _ = weak.compared(weak_cells()[label], name, components)
+    told = weak.SLIDES.get((label, name), "—") if which == 0 else "—"
+    assert found == strongest
+    assert table(page("19-weak-defenses"), "ensemble, against")[row] == [change, told]
+
+
+def test_every_system_falls_on_every_image():
+    for its in weak_cells().values():
+        for cell in its.values():
+            assert cell["images"] == 40
+            assert len(weak.fallen(cell)) == sum(size is not None for size in cell["l2"])
+
+
+def test_the_text_of_chapter_19_tells_the_settings():
+    how = weak.SETTINGS["C&W"]
+    words = f"C&W with {how['steps']} steps, {how['searches']} searches and two γ"
+    assert words in page("19-weak-defenses")
+    assert weak.SETTINGS["adaptive"]["weights"] == 2
