@@ -47,7 +47,7 @@ class PenaltyAttack(Attack):
     def f(self, model: AttackedModel, logits: Tensor, y: Tensor) -> Tensor:
         """How far the logits are short of the goal, (N,): 0 is success.
 
-        A hair's breadth more than κ is asked for, see :func:`hair`.
+        A hair's breadth more than κ is asked for, so that rounding changes no success.
         """
         return (self.kappa + hair(logits) - model.goal.margin(logits, y)).clamp_min(0)
 

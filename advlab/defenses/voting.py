@@ -75,7 +75,7 @@ def vote(log_p: Tensor, sets: Tensor) -> Tensor:
 
     With M(k) the classifiers whose sets hold k, and p_m(x) the probabilities of the m-th,
 
-        h(x) = 1/|V| Σ_{m ∈ V} p_m(x), V = M(k) where all of M(k) answer k, and all M elsewhere.
+        h(x) = mean over m ∈ V of p_m(x), V = M(k) where all of M(k) answer k, and all M elsewhere.
 
     Since a generalist has one answer, there is one such k at most. Abbasi & Gagné (2017). He et al.
     (2017) tell the rest as a count of votes: where M(k) agrees, the answer is the same k, and
