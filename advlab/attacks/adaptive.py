@@ -115,7 +115,7 @@ class _Adaptive(Attack):
 class AdaptiveFGSM(_Adaptive, FGSM):
     """:class:`advlab.attacks.FGSM` on the joint loss, one step for each γ.
 
-    x_adv = clip(x + ε s(∇ₓ(J(x, y) − γ a(x)))), with the loss and the search for γ that
+    x_adv = clip(x + ε s(∇ₓL_γ(x))), with the loss and the search for γ that
     :mod:`advlab.attacks.adaptive` tells. S2's "Adaptive-FGSM": Dathathri et al. (2018).
 
     :param eps: ε ≥ 0, the budget, in the norm's own unit (pixel values from 0 to 1).

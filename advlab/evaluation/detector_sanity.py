@@ -23,12 +23,11 @@ from .outcomes import REJECTED, check_classes, judged
 from .sanity_checks import (
     DRAWS,
     SIGNIFICANCE,
-    STRAY,
     Check,
     accuracy_over_eps,
     against,
     black_box,
-    often,
+    counted,
     saturated_loss,
     unbounded,
     zero_gradient,
@@ -100,17 +99,14 @@ class Guarded(Suspect):
 def random_noise(suspect: Guarded) -> Check:
     """Trivial attacks do not work: points drawn around the image fool nobody."""
     fooled = suspect.random_search(DRAWS)
-    found, threshold = often(fooled, STRAY)
-    return Check(
+    return counted(
         "random noise",
-        found,
+        fooled,
         {"fooled": int(fooled.sum()), "of": suspect.n, "draws": DRAWS},
-        threshold,
         f"Of {DRAWS} points drawn at random around each image some are read as another class, and "
         "are not rejected: nobody needs an attack. Make the model itself steady under noise, or "
-        "lower the threshold."
-        if found
-        else "Random points around the images are read as they should be, or rejected.",
+        "lower the threshold.",
+        "Random points around the images are read as they should be, or rejected.",
     )
 
 
@@ -171,37 +167,31 @@ def good_attacks_exist(suspect: Guarded) -> Check:
 def alarm_gradient(suspect: Guarded) -> Check:
     """An attacker that cannot see the alarm cannot learn to avoid it."""
     blind = suspect.alarms.zero | suspect.alarms.broken
-    found, threshold = often(blind, STRAY)
-    return Check(
+    return counted(
         "alarm without gradient",
-        found,
+        blind,
         {
             "zero": int(suspect.alarms.zero.sum()),
             "not finite": int(suspect.alarms.broken.sum()),
             "of": suspect.n,
         },
-        threshold,
         "The alarm does not move with the pixels, or its gradient is NaN or infinite: attacks that "
         "follow it walk into it. Look for a step that rounds, searches or counts, and give the "
-        "score a substitute (backward='substitute')."
-        if found
-        else "The alarm has a gradient at the images.",
+        "score a substitute (backward='substitute').",
+        "The alarm has a gradient at the images.",
     )
 
 
 def random_alarm(suspect: Guarded) -> Check:
     """A detector that draws at random is a moving target for its attacker, and for its judge."""
     moving = suspect.loss.moving | suspect.margin.moving | suspect.alarms.moving
-    found, threshold = often(moving, STRAY)
-    return Check(
+    return counted(
         "random alarm",
-        found,
+        moving,
         {"differ": int(moving.sum()), "of": suspect.n},
-        threshold,
         "Two looks at the same images differ: the model or its detector draws at random. Average "
-        "over its draws (EOT), and judge by many looks; or draw once, from a seed."
-        if found
-        else "Two looks give the same gradient.",
+        "over its draws (EOT), and judge by many looks; or draw once, from a seed.",
+        "Two looks give the same gradient.",
     )
 
 

@@ -44,13 +44,16 @@ class Check:
         return ", ".join(f"{name} {value:.3g}" for name, value in self.measured.items())
 
 
-def often(flags: Tensor, rate: float) -> tuple[bool, str]:
-    """Whether more of the images than a stray few are so."""
+def counted(
+    name: str, flags: Tensor, measured: dict[str, float], says: str, fine: str, rate: float = STRAY
+) -> Check:
+    """A check that is suspicious where more of the images than a stray few are flagged."""
     count, n = int(flags.sum()), len(flags)
-    return (
-        at_least(count, n, rate) < SIGNIFICANCE,
-        f"so many of {n} images have p < {SIGNIFICANCE:g} where a stray {rate:.0%} is normal",
+    found = at_least(count, n, rate) < SIGNIFICANCE
+    threshold = (
+        f"so many of {n} images have p < {SIGNIFICANCE:g} where a stray {rate:.0%} is normal"
     )
+    return Check(name, found, measured, threshold, says if found else fine)
 
 
 def against(name, found: dict[str, Tensor], says: str) -> Check:
@@ -68,50 +71,41 @@ def zero_gradient(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3: shattered gradients, of no use to who follows them."""
     zero = suspect.loss.zero & suspect.margin.zero
     broken = suspect.loss.broken | suspect.margin.broken
-    alarm, threshold = often(zero | broken, STRAY)
-    return Check(
+    return counted(
         "zero gradient",
-        alarm,
+        zero | broken,
         {"zero": int(zero.sum()), "not finite": int(broken.sum()), "of": suspect.n},
-        threshold,
         "The logits do not move with the pixels, or their gradient is NaN or infinite: attacks "
         "that follow it stand still. Look for a step that rounds, searches or detaches, give it a "
-        "substitute (BPDA, backward='substitute'), and attack by scores (Square, SPSA)."
-        if alarm
-        else "The logits have a gradient at the images.",
+        "substitute (BPDA, backward='substitute'), and attack by scores (Square, SPSA).",
+        "The logits have a gradient at the images.",
     )
 
 
 def saturated_loss(suspect: Suspect) -> Check:
     """Carlini & Wagner (2017), on defensive distillation: the softmax rounds to 0 and 1."""
     saturated = suspect.loss.zero & ~suspect.margin.zero & ~suspect.margin.broken
-    alarm, threshold = often(saturated, STRAY)
-    return Check(
+    return counted(
         "saturated loss",
-        alarm,
+        saturated,
         {"saturated": int(saturated.sum()), "of": suspect.n},
-        threshold,
         "The cross-entropy is exactly flat where the logits are not: they are so large that the "
         "softmax rounds to 0 and 1. Attack a loss of the logits (APGD with loss='dlr', C&W), or "
-        "divide the logits by a constant, which changes no answer."
-        if alarm
-        else "The cross-entropy has a gradient wherever the logits have one.",
+        "divide the logits by a constant, which changes no answer.",
+        "The cross-entropy has a gradient wherever the logits have one.",
     )
 
 
 def random_gradient(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3: stochastic gradients."""
     moving = suspect.loss.moving | suspect.margin.moving
-    alarm, threshold = often(moving, STRAY)
-    return Check(
+    return counted(
         "random gradient",
-        alarm,
+        moving,
         {"differ": int(moving.sum()), "of": suspect.n},
-        threshold,
         "Two looks at the same images give different gradients: the model draws at random, and one "
-        "look is a poor guide. Average over its draws (EOT), and judge by many looks."
-        if alarm
-        else "Two looks give the same gradient.",
+        "look is a poor guide. Average over its draws (EOT), and judge by many looks.",
+        "Two looks give the same gradient.",
     )
 
 
@@ -189,17 +183,15 @@ def more_steps(suspect: Suspect) -> Check:
 def unbounded(suspect: Suspect) -> Check:
     """Athalye et al. (2018), section 3.1: with no bound, an attack should always succeed."""
     fooled = suspect.fooled_from_the_image(suspect.limit)
-    alarm, threshold = often(~fooled, UNREACHED)
-    return Check(
+    return counted(
         "unbounded attack",
-        alarm,
+        ~fooled,
         {"fooled": int(fooled.sum()), "of": suspect.n, "eps": suspect.limit},
-        threshold,
         f"{suspect.without_bound} may return any image at all, even one of another class, and "
         "still does not fool the model: it cannot find what must be there. The gradient is of no "
-        "use to it."
-        if alarm
-        else f"With a budget for any image, {suspect.without_bound} fools the model.",
+        "use to it.",
+        f"With a budget for any image, {suspect.without_bound} fools the model.",
+        rate=UNREACHED,
     )
 
 
