@@ -1,12 +1,28 @@
-"""What all tests share: a device, fixed seeds, and a small model that is quick to attack."""
+"""What all tests share: a device, fixed seeds, a small model that is quick to attack, a browser."""
 
 from __future__ import annotations
+
+import os
+import shutil
 
 import pytest
 import torch
 from torch import nn
 
 from advlab import backend
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # A page that asks another host is heard asking; nothing ever leaves this machine.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 
 
 def _kinds() -> list[str]:
@@ -39,3 +55,18 @@ def small_images(device, small_model) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.rand(12, 1, 8, 8, generator=backend.generator(1)).to(device)
     with torch.no_grad():
         return x, small_model(x).argmax(1)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium: the one named by CHROMIUM, or the first on the PATH."""
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, NAMES)), None)
+    if not found:
+        pytest.skip("no Chromium: none of " + ", ".join(NAMES) + " on the PATH, no CHROMIUM set")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .exercise import find
+from .forbidding import called_by, refusal
+from .guarding import guard
 from .judging import Verdict, judge
 from .probing import probe
 
@@ -37,8 +39,13 @@ def check(id: str, *answers: Any, seed: int | None = None) -> None:
         wanted = ", ".join((f'"{id}"', *exercise.answers))
         raise TypeError(f"expected check({wanted}), found {len(answers)} objects after the id")
     seed = SEED if seed is None else seed
+    for answer in answers:
+        if (found := called_by(answer, exercise.forbids)) is not None:
+            raise CheckFailed(Verdict(id, False, *refusal(id, exercise.title, found)))
+    with guard(exercise.forbids):
+        record = probe(exercise, answers, seed)
     # The record goes through its text, as it does when a grader judges it in another process.
-    verdict = judge(exercise, probe(exercise, answers, seed), seed)
+    verdict = judge(exercise, record, seed)
     if not verdict.passed:
         raise CheckFailed(verdict)
     print(verdict)

@@ -1,10 +1,11 @@
-"""``advlab release`` and ``advlab execute``."""
+"""``advlab release``, ``advlab execute`` and ``advlab grade``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from .grading.cli import add_grade
 from .notebooks import NotebookError, find_notebooks
 
 
@@ -32,6 +33,8 @@ def add_commands(subparsers) -> None:
         "--timeout", type=int, default=600, metavar="SECONDS", help="for one cell (600)"
     )
     parser.set_defaults(run=_execute)
+
+    add_grade(subparsers)
 
 
 def _release(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from .exercise import Exercise
+from .forbidding import refusal
 
 
 class Wrong(Exception):
@@ -26,6 +27,8 @@ def explain(exercise: Exercise, error: Any) -> NoReturn:
     kind, message = str(error.get("type", "an exception")), first_line(error.get("message", ""))
     if kind == "size":
         fail(f"your code returned too much: {message}")
+    if kind == "Forbidden" and message in exercise.forbids:
+        fail(*refusal(exercise.id, exercise.title, message))
     if kind == "NotImplementedError" and message.startswith("exercise "):
         builds = "" if message == f"exercise {exercise.id}" else f", and {exercise.id} builds on it"
         fail(f"{message} is not filled in yet{builds}")

@@ -30,6 +30,7 @@ class Exercise:
     title: str
     probe: Callable[..., dict[str, Any]]
     verdict: Callable[[dict[str, Any], int], str]
+    forbids: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not re.fullmatch(r"[1-9]\d?\.[1-9]\d?", self.id):
@@ -38,6 +39,8 @@ class Exercise:
             raise ValueError(f"{self.id}: expected probe(answer, seed), found probe{tuple(names)}")
         if len(names := list(inspect.signature(self.verdict).parameters)) != 2:
             raise ValueError(f"{self.id}: expected verdict(results, seed), found {tuple(names)}")
+        if isinstance(self.forbids, str) or not all("." in str(name) for name in self.forbids):
+            raise ValueError(f"{self.id}: forbids: expected dotted names, found {self.forbids!r}")
 
     @property
     def answers(self) -> tuple[str, ...]:

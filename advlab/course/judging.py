@@ -191,6 +191,17 @@ def matches(found: Any, expected: Any, atol: float = 1e-5, rtol: float = 1e-4) -
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=rtol, atol=atol)
 
 
+def rather(found: Any, wrong: Any, expected: Any, atol: float = 1e-5, rtol: float = 1e-4) -> bool:
+    """Whether it matches what a mistake gives, and is nearer to that than to what is expected.
+
+    On some inputs a mistake hardly shows: then a right answer matches both.
+    """
+    if not matches(found, wrong, atol, rtol):
+        return False
+    away, off = (_double(found) - _double(value) for value in (expected, wrong))
+    return bool(off.norm() < away.norm())
+
+
 def close(
     found: Any, expected: Any, name: str, hint: str = "", *, atol: float = 1e-5, rtol: float = 1e-4
 ) -> None:

@@ -40,7 +40,19 @@ def read(path: Path) -> NotebookNode:
     :raises NotebookError: the file is not such a notebook.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+    except OSError as error:
+        raise NotebookError(f"{path}: cannot be read: {error}") from error
+    return parse(content, str(path))
+
+
+def parse(content: bytes, path: str) -> NotebookNode:
+    """As :func:`read`, for the bytes of a file; ``path`` is for messages.
+
+    :raises NotebookError: they are not such a notebook.
+    """
+    try:
+        raw = json.loads(content.decode("utf-8"))
         for n, cell in enumerate(raw["cells"]):
             source = "".join(cell["source"])
             cell.setdefault("id", hashlib.sha256(f"{n}\n{source}".encode()).hexdigest()[:8])

@@ -9,13 +9,15 @@ import linecache
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .exercise import Exercise
 from .records import RecordError, encode
+
+if TYPE_CHECKING:  # a graded kernel has this file and not that one
+    from .exercise import Exercise
 
 
 def probe(exercise: Exercise, answers: tuple, seed: int) -> str:

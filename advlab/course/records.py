@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MIME = "application/vnd.advlab.record+json"  # under which a record leaves a kernel
 MAX_TEXT = 8_000_000  # characters of a whole record
 MAX_ENTRIES = 200_000  # of one tensor
 MAX_ITEMS = 50_000  # of all lists and dicts together

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import mul
 from typing import Any
 
 from .. import Exercise, fail, number, numbers
@@ -211,7 +212,7 @@ def points(seed: int) -> list[tuple[list[float], list[float], float]]:
     for n, z in ((3, 0.8), (6, -0.5), (40, 2.0), (40, -1.0)):
         w = [draw.choice((-1, 1)) * draw.uniform(0.1, 2) for _ in range(n)]
         x = [draw.random() for _ in range(n)]
-        drawn.append((x, w, z - weighted_sum(x, w, 0)))
+        drawn.append((x, w, z - sum(map(mul, w, x))))
     return [([1, 0.6], [1, 1], -1.5), ([1, 0.4], [1, 1], -1.5), *drawn]
 
 
@@ -266,8 +267,26 @@ def side(found: float, expected: float) -> str:
 
 
 EXERCISES = (
-    Exercise("1.1", "The weights of a gate", probe_gates, verdict_gates),
-    Exercise("1.2", "A network for XOR", probe_xor, verdict_xor),
-    Exercise("1.3", "Counting parameters", probe_count, verdict_count),
+    Exercise(
+        "1.1",
+        "The weights of a gate",
+        probe_gates,
+        verdict_gates,
+        forbids=(
+            "advlab.models.or_gate",
+            "advlab.models.nand_gate",
+            "advlab.models.and_gate",
+        ),
+    ),
+    Exercise(
+        "1.2", "A network for XOR", probe_xor, verdict_xor, forbids=("advlab.models.xor_network",)
+    ),
+    Exercise(
+        "1.3",
+        "Counting parameters",
+        probe_count,
+        verdict_count,
+        forbids=("advlab.models.count_parameters",),
+    ),
     Exercise("1.4", "How large a push", probe_push, verdict_push),
 )

@@ -372,7 +372,34 @@ def verdict_step(results, seed):
 
 
 EXERCISES = (
-    Exercise("3.1", "Softmax", probe_softmax, verdict_softmax),
-    Exercise("3.2", "Cross-entropy", probe_cross_entropy, verdict_cross_entropy),
-    Exercise("3.3", "A training step", probe_step, verdict_step),
+    Exercise(
+        "3.1",
+        "Softmax",
+        probe_softmax,
+        verdict_softmax,
+        forbids=(
+            "torch.softmax",
+            "torch.nn.functional.softmax",
+            "torch.nn.Softmax",
+            "torch.Tensor.softmax",
+            "torch.special.softmax",
+            "torch.log_softmax",
+            "torch.nn.functional.log_softmax",
+            "torch.nn.LogSoftmax",
+            "torch.Tensor.log_softmax",
+            "torch.special.log_softmax",
+        ),
+    ),
+    Exercise(
+        "3.2",
+        "Cross-entropy",
+        probe_cross_entropy,
+        verdict_cross_entropy,
+        forbids=(
+            "torch.nn.functional.cross_entropy",
+            "torch.nn.CrossEntropyLoss",
+            "advlab.training.CrossEntropy",
+        ),
+    ),
+    Exercise("3.3", "A training step", probe_step, verdict_step, forbids=("advlab.training.fit",)),
 )

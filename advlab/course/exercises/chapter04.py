@@ -235,8 +235,47 @@ def verdict_curve(results, seed):
 
 
 EXERCISES = (
-    Exercise("4.1", "The gradient of the input", probe_gradient, verdict_gradient),
-    Exercise("4.2", "The fast gradient sign method", probe_fgsm, verdict_fgsm),
-    Exercise("4.3", "Targeted FGSM", probe_targeted, verdict_targeted),
-    Exercise("4.4", "Accuracy against ε", probe_curve, verdict_curve),
+    Exercise(
+        "4.1",
+        "The gradient of the input",
+        probe_gradient,
+        verdict_gradient,
+        forbids=("advlab.attacks.attacked.AttackedModel.gradient",),
+    ),
+    Exercise(
+        "4.2",
+        "The fast gradient sign method",
+        probe_fgsm,
+        verdict_fgsm,
+        forbids=(
+            "advlab.attacks.FGSM",
+            "advlab.attacks.RFGSM",
+            "advlab.attacks.BIM",
+            "advlab.attacks.PGD",
+            "advlab.attacks.MIFGSM",
+        ),
+    ),
+    Exercise(
+        "4.3",
+        "Targeted FGSM",
+        probe_targeted,
+        verdict_targeted,
+        forbids=(
+            "advlab.attacks.FGSM",
+            "advlab.attacks.RFGSM",
+            "advlab.attacks.BIM",
+            "advlab.attacks.PGD",
+            "advlab.attacks.MIFGSM",
+        ),
+    ),
+    Exercise(
+        "4.4",
+        "Accuracy against ε",
+        probe_curve,
+        verdict_curve,
+        forbids=(
+            "advlab.evaluation.accuracy_curve",
+            "advlab.evaluation.evaluate",
+        ),
+    ),
 )

@@ -351,8 +351,33 @@ def verdict_best(results, seed):
 
 
 EXERCISES = (
-    Exercise("5.1", "Back into the box", probe_linf, verdict_linf),
-    Exercise("5.2", "Projected gradient descent", probe_pgd, verdict_pgd),
+    Exercise(
+        "5.1", "Back into the box", probe_linf, verdict_linf, forbids=("advlab.threat.project",)
+    ),
+    Exercise(
+        "5.2",
+        "Projected gradient descent",
+        probe_pgd,
+        verdict_pgd,
+        forbids=(
+            "advlab.attacks.PGD",
+            "advlab.attacks.BIM",
+            "advlab.attacks.MIFGSM",
+            "advlab.attacks.APGD",
+            "advlab.defenses.inner.ascend",
+        ),
+    ),
     Exercise("5.3", "The best of several starts", probe_best, verdict_best),
-    Exercise("5.4", "The round ball", probe_l2, verdict_l2),
+    Exercise(
+        "5.4",
+        "The round ball",
+        probe_l2,
+        verdict_l2,
+        forbids=(
+            "advlab.threat.project",
+            "torch.renorm",
+            "torch.Tensor.renorm",
+            "torch.Tensor.renorm_",
+        ),
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import Exercise, close, fail, get, matches, numbers, tensor, untouched, watch
+from .. import Exercise, close, fail, get, matches, numbers, rather, tensor, untouched, watch
 from ..records import Recorded
 
 OVERSHOOT, FURTHER = 0.02, 0.3
@@ -18,7 +18,7 @@ NONE_YET = 1e10
 
 
 def linear_problem(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Five linear neurons on 12 inputs, and 40 points with the classes that they are read as.
+    """Five linear neurons on 12 inputs, and 150 points with the classes that they are read as.
 
     The weights of a neuron are long or short, so that the nearest boundary is often not that of
     the second largest logit.
@@ -27,7 +27,7 @@ def linear_problem(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     lengths = torch.tensor([0.3, 0.6, 1.0, 2.0, 4.0])[:, None]
     W = lengths * torch.randn(5, 12, generator=draw)
     b = torch.randn(5, generator=draw)
-    x = torch.randn(40, 12, generator=draw)
+    x = torch.randn(150, 12, generator=draw)
     return W, b, x, (x @ W.T + b).argmax(1)
 
 
@@ -99,14 +99,14 @@ def verdict_linear(results, seed):
     if matches(found, expected.clamp(0, 1)):
         fail("the points are clipped to [0, 1]", "These are not pixels: nothing is to be clipped.")
     signed = pick(ahead / length, y)
-    if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, signed)):
+    if rather(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, signed), expected):
         fail(
             "the step goes to the boundary that is farthest",
             "All leads gₖ are below 0, so the least of gₖ / ‖w′ₖ‖ is the one farthest from 0: a "
             "distance is an absolute value.",
         )
     largest = pick(ahead.abs() / slope.abs().sum(2).clamp_min(1e-12), y)
-    if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, largest)):
+    if rather(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, largest), expected):
         fail(
             "the class is chosen by the distance in L∞",
             "The nearest boundary in L2: divide by ‖w′‖₂, not by the sum of absolute values.",
@@ -116,7 +116,7 @@ def verdict_linear(results, seed):
         "the class is chosen by |g| / ‖w′‖², which is not the distance": pick(distance / length, y),
     }
     for message, k in others.items():
-        if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, k)):
+        if rather(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, k), expected):
             fail(message, "A small lead can be far away where the slope is gentle: divide first.")
     if matches(found, x + (1 + OVERSHOOT) * onto(ahead, slope, length, nearest, power=1)):
         fail(
@@ -147,10 +147,11 @@ def verdict_linear(results, seed):
 
 
 def logits_problem(seed: int) -> tuple[Tensor, Tensor]:
-    """60 rows of 5 logits: some right by much, some barely, some wrong by more than κ."""
+    """90 rows of 5 logits: some right by much, some barely, some wrong by more than κ."""
     draw = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(60, 5, generator=draw)
-    return logits, torch.randint(0, 5, (60,), generator=draw)
+    logits = 2 * torch.randn(90, 5, generator=draw)
+    logits[:10] -= 8  # all below 0
+    return logits, torch.randint(0, 5, (90,), generator=draw)
 
 
 def lead(logits: Tensor, y: Tensor) -> Tensor:
@@ -205,7 +206,8 @@ def verdict_loss(results, seed):
     if matches(found, lead(logits.softmax(1), y).clamp_min(-KAPPA)):
         fail("the margin is one of probabilities", "The logits are not to go through a softmax.")
     filled = logits.scatter(1, y[:, None], 0.0).amax(1)
-    if matches(found, (logits.gather(1, y[:, None]).squeeze(1) - filled).clamp_min(-KAPPA)):
+    less = logits.gather(1, y[:, None]).squeeze(1) - filled
+    if rather(found, less.clamp_min(-KAPPA), expected):
         fail(
             "class y is out of the way, but with a 0 in its place",
             "All other logits may be below 0, and then the 0 is the largest: what is never?",
@@ -370,8 +372,39 @@ def verdict_curve(results, seed):
 
 
 EXERCISES = (
-    Exercise("6.1", "DeepFool for a linear model", probe_linear, verdict_linear),
-    Exercise("6.2", "The loss of Carlini and Wagner", probe_loss, verdict_loss),
-    Exercise("6.3", "The search for c", probe_search, verdict_search),
-    Exercise("6.4", "Robust accuracy from distances", probe_curve, verdict_curve),
+    Exercise(
+        "6.1",
+        "DeepFool for a linear model",
+        probe_linear,
+        verdict_linear,
+        forbids=("advlab.attacks.DeepFool",),
+    ),
+    Exercise(
+        "6.2",
+        "The loss of Carlini and Wagner",
+        probe_loss,
+        verdict_loss,
+        forbids=(
+            "advlab.goals.Untargeted.margin",
+            "advlab.attacks.penalty.PenaltyAttack.f",
+            "torch.nn.functional.multi_margin_loss",
+        ),
+    ),
+    Exercise(
+        "6.3",
+        "The search for c",
+        probe_search,
+        verdict_search,
+        forbids=("advlab.attacks.penalty.PenaltyAttack.search",),
+    ),
+    Exercise(
+        "6.4",
+        "Robust accuracy from distances",
+        probe_curve,
+        verdict_curve,
+        forbids=(
+            "advlab.evaluation.robust_accuracy",
+            "advlab.evaluation.accuracy_curve",
+        ),
+    ),
 )

@@ -234,10 +234,10 @@ def one_map(model: nn.Module, image: Tensor, target: int, budget: int) -> Tensor
 
 
 def pairs_of(seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """α, β and the mask, six times; the last has no pair that passes."""
+    """α, β and the mask, eight times; the sixth has no pair that passes."""
     draw = torch.Generator().manual_seed(seed)
     problems = []
-    for i in range(6):
+    for i in range(8):
         alpha, beta = torch.randn(2, 15, generator=draw)
         if i == 1:  # the best single pixel outshines all pairs: it may not be its own partner
             alpha, beta = alpha * 0.01, beta * 0.01
@@ -246,6 +246,14 @@ def pairs_of(seed: int) -> list[tuple[Tensor, Tensor, Tensor]]:
             alpha, beta = -alpha.abs() - 0.01, beta.abs()
         problems.append((alpha, beta, torch.rand(15, generator=draw) < 0.8))
         problems[-1][2][3] = True
+        if i == 6:  # the best two may not be used
+            alpha[[4, 9]], beta[[4, 9]] = 5.0, -5.0
+            problems[-1][2][[4, 9]] = False
+        if i == 7:  # the sums of the best pair are large, its own products small
+            alpha *= 0.01
+            beta *= 0.01
+            for k, a, b in ((1, 3.0, -0.1), (2, 0.1, -3.0), (3, 1.2, -1.2), (5, 1.2, -1.2)):
+                alpha[k], beta[k], problems[-1][2][k] = a, b, True
     return problems
 
 
@@ -309,7 +317,28 @@ def verdict_best_pair(results, seed):
 
 
 EXERCISES = (
-    Exercise("7.1", "The saliency map", probe_saliency, verdict_saliency),
-    Exercise("7.2", "One pixel at a time", probe_few_pixels, verdict_few_pixels),
-    Exercise("7.3", "The best pair", probe_best_pair, verdict_best_pair),
+    Exercise(
+        "7.1",
+        "The saliency map",
+        probe_saliency,
+        verdict_saliency,
+        forbids=("advlab.attacks.saliency_map",),
+    ),
+    Exercise(
+        "7.2",
+        "One pixel at a time",
+        probe_few_pixels,
+        verdict_few_pixels,
+        forbids=("advlab.attacks.JSMA",),
+    ),
+    Exercise(
+        "7.3",
+        "The best pair",
+        probe_best_pair,
+        verdict_best_pair,
+        forbids=(
+            "advlab.attacks.jsma.best_pair",
+            "advlab.attacks.JSMA",
+        ),
+    ),
 )

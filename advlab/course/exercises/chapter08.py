@@ -347,7 +347,28 @@ def verdict_without(results, seed):
 
 
 EXERCISES = (
-    Exercise("8.1", "The fooling rate", probe_fooling_rate, verdict_fooling_rate),
-    Exercise("8.2", "One step for all images", probe_uap_step, verdict_uap_step),
-    Exercise("8.3", "The map without a class", probe_without, verdict_without),
+    Exercise(
+        "8.1",
+        "The fooling rate",
+        probe_fooling_rate,
+        verdict_fooling_rate,
+        forbids=("advlab.evaluation.fooling_rate",),
+    ),
+    Exercise(
+        "8.2",
+        "One step for all images",
+        probe_uap_step,
+        verdict_uap_step,
+        forbids=(
+            "advlab.attacks.UAP",
+            "advlab.attacks.UAP.sgd_step",
+        ),
+    ),
+    Exercise(
+        "8.3",
+        "The map without a class",
+        probe_without,
+        verdict_without,
+        forbids=("advlab.attacks.hide",),
+    ),
 )

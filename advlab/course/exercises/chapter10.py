@@ -283,7 +283,28 @@ def verdict_home(results, seed):
 
 
 EXERCISES = (
-    Exercise("10.1", "The SPSA estimate", probe_spsa, verdict_spsa),
-    Exercise("10.2", "Random search", probe_search, verdict_search),
-    Exercise("10.3", "The straight way home", probe_home, verdict_home),
+    Exercise(
+        "10.1",
+        "The SPSA estimate",
+        probe_spsa,
+        verdict_spsa,
+        forbids=(
+            "advlab.attacks.spsa_gradient",
+            "advlab.attacks.SPSA",
+        ),
+    ),
+    Exercise(
+        "10.2", "Random search", probe_search, verdict_search, forbids=("advlab.attacks.Square",)
+    ),
+    Exercise(
+        "10.3",
+        "The straight way home",
+        probe_home,
+        verdict_home,
+        forbids=(
+            "advlab.attacks.decisions.Oracle.bisect",
+            "advlab.attacks.HopSkipJump",
+            "advlab.attacks.Boundary",
+        ),
+    ),
 )

@@ -30,6 +30,8 @@ CASES = {
     (0, 1, 1): 2,
     (0, 1, 0): 1,
 }
+# In place of the first 5. With each of these no mistake gives the right rate.
+MADE_RIGHT = (5, 6, 7, 9, 10, 11, 12, 13)
 
 
 def album(seed: int, cases: dict) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -49,7 +51,8 @@ def album(seed: int, cases: dict) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def albums(seed: int) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     survivors = {case: count for case, count in CASES.items() if case != (1, 0, 1)}
-    return [album(seed, CASES), album(seed + 1, survivors)]
+    cases = survivors | {(1, 0, 1): MADE_RIGHT[seed % len(MADE_RIGHT)]}
+    return [album(seed, cases), album(seed + 1, survivors)]
 
 
 def probe_destruction(destruction_rate, seed):
@@ -221,8 +224,42 @@ def verdict_eot(results, seed):
 
 
 EXERCISES = (
-    Exercise("11.1", "The destruction rate", probe_destruction, verdict_destruction),
-    Exercise("11.2", "The gradient through the world", probe_eot, verdict_eot),
-    Exercise("11.3", "Paste a patch", probe_paste, verdict_paste),
-    Exercise("11.4", "Hear it", probe_hear, verdict_hear),
+    Exercise(
+        "11.1",
+        "The destruction rate",
+        probe_destruction,
+        verdict_destruction,
+        forbids=("advlab.evaluation.destruction_rate",),
+    ),
+    Exercise(
+        "11.2",
+        "The gradient through the world",
+        probe_eot,
+        verdict_eot,
+        forbids=(
+            "advlab.attacks.EOT",
+            "advlab.attacks.eot.ExpectedModel",
+        ),
+    ),
+    Exercise(
+        "11.3",
+        "Paste a patch",
+        probe_paste,
+        verdict_paste,
+        forbids=(
+            "advlab.attacks.Patch",
+            "advlab.attacks.Patch.apply",
+            "advlab.attacks.Patch.apply_at",
+        ),
+    ),
+    Exercise(
+        "11.4",
+        "Hear it",
+        probe_hear,
+        verdict_hear,
+        forbids=(
+            "advlab.attacks.Microphone",
+            "advlab.attacks.Microphone.amplify",
+        ),
+    ),
 )

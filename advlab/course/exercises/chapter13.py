@@ -374,7 +374,34 @@ def verdict_weighted(results, seed):
 
 
 EXERCISES = (
-    Exercise("13.1", "The mixed loss", probe_mixed, verdict_mixed),
-    Exercise("13.2", "The inner maximization", probe_inner, verdict_inner),
-    Exercise("13.3", "The weights of a mixed batch", probe_weighted, verdict_weighted),
+    Exercise(
+        "13.1",
+        "The mixed loss",
+        probe_mixed,
+        verdict_mixed,
+        forbids=(
+            "advlab.defenses.FGSMMix",
+            "advlab.defenses.KurakinMix",
+        ),
+    ),
+    Exercise(
+        "13.2",
+        "The inner maximization",
+        probe_inner,
+        verdict_inner,
+        forbids=(
+            "advlab.attacks.PGD",
+            "advlab.attacks.BIM",
+            "advlab.defenses.inner.ascend",
+            "advlab.defenses.PGDTraining",
+            "advlab.defenses.PGDTraining.adversarial",
+        ),
+    ),
+    Exercise(
+        "13.3",
+        "The weights of a mixed batch",
+        probe_weighted,
+        verdict_weighted,
+        forbids=("advlab.defenses.KurakinMix",),
+    ),
 )

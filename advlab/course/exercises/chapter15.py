@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import Exercise, close, fail, get, matches, tensor, untouched, watch
+from .. import Exercise, close, fail, get, matches, rather, tensor, untouched, watch
 
 
 def plainly(value):
@@ -215,7 +215,7 @@ def verdict_student(results, seed):
             "Some papers do so. Here the mean of the sum is asked for.",
         ),
     ):
-        if matches(found, wrong):
+        if rather(found, wrong, expected):
             fail(what, hint)
     close(found, expected, "the loss", "−Σ p log q over the classes, then the mean.")
     if get(results, "finite") != 1:
@@ -331,7 +331,30 @@ def verdict_break(results, seed):
 
 
 EXERCISES = (
-    Exercise("15.1", "The softened softmax", probe_softmax, verdict_softmax),
-    Exercise("15.2", "The student's loss", probe_student, verdict_student),
+    Exercise(
+        "15.1",
+        "The softened softmax",
+        probe_softmax,
+        verdict_softmax,
+        forbids=(
+            "torch.softmax",
+            "torch.nn.functional.softmax",
+            "torch.nn.Softmax",
+            "torch.Tensor.softmax",
+            "torch.special.softmax",
+            "torch.log_softmax",
+            "torch.nn.functional.log_softmax",
+            "torch.nn.LogSoftmax",
+            "torch.Tensor.log_softmax",
+            "torch.special.log_softmax",
+        ),
+    ),
+    Exercise(
+        "15.2",
+        "The student's loss",
+        probe_student,
+        verdict_student,
+        forbids=("advlab.defenses.SoftLabels",),
+    ),
     Exercise("15.3", "Break it", probe_break, verdict_break),
 )

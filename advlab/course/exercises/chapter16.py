@@ -294,7 +294,22 @@ def near_scaled(found: Tensor, mean: Tensor, spread: Tensor, factor: float) -> b
 
 
 EXERCISES = (
-    Exercise("16.1", "Bit depth", probe_bits, verdict_bits),
-    Exercise("16.2", "A gradient passed straight through", probe_through, verdict_through),
-    Exercise("16.3", "The gradient of an expectation", probe_expected, verdict_expected),
+    Exercise("16.1", "Bit depth", probe_bits, verdict_bits, forbids=("advlab.defenses.BitDepth",)),
+    Exercise(
+        "16.2",
+        "A gradient passed straight through",
+        probe_through,
+        verdict_through,
+        forbids=("advlab.models.BPDA",),
+    ),
+    Exercise(
+        "16.3",
+        "The gradient of an expectation",
+        probe_expected,
+        verdict_expected,
+        forbids=(
+            "advlab.attacks.EOT",
+            "advlab.attacks.eot.ExpectedModel",
+        ),
+    ),
 )

@@ -339,7 +339,34 @@ def verdict_lid(results, seed):
 
 
 EXERCISES = (
-    Exercise("17.1", "The threshold at 5% false alarms", probe_threshold, verdict_threshold),
-    Exercise("17.2", "The area under the ROC curve, by counting pairs", probe_auc, verdict_auc),
-    Exercise("17.3", "Local intrinsic dimensionality of one image", probe_lid, verdict_lid),
+    Exercise(
+        "17.1",
+        "The threshold at 5% false alarms",
+        probe_threshold,
+        verdict_threshold,
+        forbids=("advlab.detectors.Detector.threshold",),
+    ),
+    Exercise(
+        "17.2",
+        "The area under the ROC curve, by counting pairs",
+        probe_auc,
+        verdict_auc,
+        forbids=(
+            "advlab.evaluation.detection_auc",
+            "advlab.evaluation.roc_curve",
+            "advlab.evaluation.DetectionScores",
+            "sklearn.metrics.roc_auc_score",
+            "sklearn.metrics.roc_curve",
+        ),
+    ),
+    Exercise(
+        "17.3",
+        "Local intrinsic dimensionality of one image",
+        probe_lid,
+        verdict_lid,
+        forbids=(
+            "advlab.detectors.lid.lid",
+            "advlab.detectors.LID.estimate",
+        ),
+    ),
 )

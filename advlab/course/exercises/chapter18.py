@@ -332,7 +332,38 @@ def verdict_distances(results, seed):
 
 
 EXERCISES = (
-    Exercise("18.1", "The changes wanted", probe_changes, verdict_changes),
-    Exercise("18.2", "The fingerprint loss", probe_loss, verdict_loss),
-    Exercise("18.3", "The fingerprint distance", probe_distances, verdict_distances),
+    Exercise(
+        "18.1",
+        "The changes wanted",
+        probe_changes,
+        verdict_changes,
+        forbids=(
+            "advlab.defenses.Fingerprints",
+            "advlab.defenses.Fingerprints.draw",
+        ),
+    ),
+    Exercise(
+        "18.2",
+        "The fingerprint loss",
+        probe_loss,
+        verdict_loss,
+        forbids=(
+            "advlab.defenses.Fingerprints",
+            "advlab.defenses.Fingerprints.losses",
+            "advlab.defenses.Fingerprints.loss",
+            "advlab.defenses.FingerprintTraining",
+        ),
+    ),
+    Exercise(
+        "18.3",
+        "The fingerprint distance",
+        probe_distances,
+        verdict_distances,
+        forbids=(
+            "advlab.defenses.Fingerprints",
+            "advlab.defenses.Fingerprints.distances",
+            "advlab.defenses.Fingerprints.response",
+            "advlab.detectors.NeuralFingerprint",
+        ),
+    ),
 )

@@ -178,7 +178,8 @@ def polls(seed: int) -> list[tuple[Tensor, Tensor]]:
         ([3, 2, 2, 2], [0, 300 + shift, 200, 100]),  # chosen, and never seen again
         ([9, 1, 0, 0], [75 + shift, 15, 5, 5]),  # a few
     )
-    return [(torch.tensor(first), torch.tensor(second)) for first, second in cases]
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(seed))
+    return [(torch.tensor(first)[order], torch.tensor(second)[order]) for first, second in cases]
 
 
 def answer(first: Tensor, second: Tensor) -> tuple[int, float]:
@@ -270,7 +271,35 @@ def judge_vote(label: float, radius: float, first: Tensor, second: Tensor) -> No
 
 
 EXERCISES = (
-    Exercise("20.1", "Intervals through a layer", probe_layer, verdict_layer),
-    Exercise("20.2", "The least margins", probe_margins, verdict_margins),
-    Exercise("20.3", "From votes to a radius", probe_certify, verdict_certify),
+    Exercise(
+        "20.1",
+        "Intervals through a layer",
+        probe_layer,
+        verdict_layer,
+        forbids=(
+            "advlab.guarantees.interval_bounds",
+            "advlab.guarantees.intervals.through",
+        ),
+    ),
+    Exercise(
+        "20.2",
+        "The least margins",
+        probe_margins,
+        verdict_margins,
+        forbids=(
+            "advlab.guarantees.margin_bounds",
+            "advlab.guarantees.certificates.least_margins",
+            "advlab.guarantees.intervals.least_in_box",
+        ),
+    ),
+    Exercise(
+        "20.3",
+        "From votes to a radius",
+        probe_certify,
+        verdict_certify,
+        forbids=(
+            "advlab.guarantees.Smoothed",
+            "advlab.guarantees.Smoothed.certify",
+        ),
+    ),
 )

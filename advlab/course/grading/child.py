@@ -1,0 +1,100 @@
+"""The process that grades one notebook: what it does besides, and how it is ended.
+
+It hears nothing of Ctrl-C, prints nothing, takes in whatever is left without a parent below it, and
+ends with all that is below it when its own parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .jobs import Job
+from .results import FAILED, Result
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def answer(job: dict[str, Any], grade: str, until_gone: Callable[[], Any]) -> str:
+    """The result as JSON. To be called once, in a process of its own.
+
+    :param job: from :meth:`~advlab.course.grading.jobs.Job.to_json`.
+    :param grade: ``"module:function"`` from a job to a result.
+    :param until_gone: returns when this process's parent is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader hears it and ends this process
+    _silence()
+    if sys.platform == "linux":  # so that a daemon's parent is this process, and it is found
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    threading.Thread(target=_end_with_parent, args=(until_gone,), daemon=True).start()
+    try:
+        module, _, name = grade.partition(":")
+        function = getattr(importlib.import_module(module), name)
+        if "torch" in sys.modules:  # one notebook, one core: the others have their own
+            sys.modules["torch"].set_num_threads(1)
+        return json.dumps(function(Job.from_json(job)).to_json())
+    except BaseException as error:
+        return json.dumps(failed(job["chapter"], _where(error)).to_json())
+    finally:
+        end_below(os.getpid())
+
+
+def failed(chapter: str, why: str) -> Result:
+    """What the gradebook shows where the grader failed."""
+    return Result(chapter, FAILED, f"the grader itself failed: {why}")
+
+
+def _where(error: BaseException) -> str:
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text} ({Path(at.filename).name}, line {at.lineno})"
+
+
+def _silence() -> None:
+    """What pytest and the kernel print is nobody's: a bar is on the screen."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nothing, stream)
+    os.close(nothing)
+
+
+def _end_with_parent(until_gone: Callable[[], Any]) -> None:
+    until_gone()
+    end_below(os.getpid())
+    os._exit(1)
+
+
+def end_below(pid: int) -> None:
+    """Kill every process below this one. They are stopped first, so that none makes another."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        top, found = psutil.Process(pid), {}
+        for _ in range(100):  # of them at once, where each makes another before it is stopped
+            new = [one for one in top.children(recursive=True) if one.pid not in found]
+            if not new:
+                break
+            for one in new:
+                found[one.pid] = one
+                with contextlib.suppress(psutil.Error):
+                    one.suspend()
+        for one in found.values():
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+
+
+def end(pid: int) -> None:
+    """Kill this process and every one below it."""
+    end_below(pid)
+    with contextlib.suppress(psutil.Error):
+        psutil.Process(pid).kill()

@@ -1,0 +1,62 @@
+"""The gradebook in the layouts that Canvas and Moodle import."""
+
+from __future__ import annotations
+
+from .gradebook import Gradebook, Row
+from .roster import Person, Roster
+from .table import write_table
+
+
+def canvas(gradebook: Gradebook, roster: Roster | None = None) -> str:
+    """The text of a CSV file for Canvas's *Import* in the gradebook.
+
+    Five columns that say who it is, then one for each chapter; the second row holds the points
+    possible. Canvas looks a student up by the ID, then the SIS user ID, then the login, then the
+    name, and asks about those that it does not know. An empty cell clears a grade that is there.
+
+    :param roster: a gradebook exported from Canvas, for the first five columns; without one the
+        student's name stands for name and login.
+    """
+    chapters = list(gradebook.points)
+    table: list[list] = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *chapters]]
+    possible = [float(sum(checks.values())) for checks in gradebook.points.values()]
+    table.append(["Points Possible", "", "", "", "", *possible])
+    for row, person in _people(gradebook, roster):
+        who = [person.name, person.id, person.number, person.login, person.section]
+        table.append([*who, *_points(gradebook, row)])
+    return write_table(table)
+
+
+def moodle(gradebook: Gradebook, roster: Roster | None = None) -> str:
+    """The text of a CSV file for Moodle's *Grades, Import, CSV file*.
+
+    Four columns that say who it is, of which one is chosen there to map from, then one for each
+    chapter. Moodle imports nothing from a file with a student that it does not know: rows of
+    students who are not in the roster stand at the end, and are to be mended or deleted.
+
+    :param roster: the participants or grades exported from Moodle, for the first four columns;
+        without one the student's name stands for name and user name.
+    """
+    table: list[list] = [
+        ["ID number", "Username", "Full name", "Email address", *gradebook.points],
+    ]
+    for row, person in _people(gradebook, roster):
+        who = [person.number, person.login, person.name, person.email]
+        table.append([*who, *_points(gradebook, row)])
+    return write_table(table)
+
+
+def _points(gradebook: Gradebook, row: Row) -> list[float | None]:
+    entries = [row.of(chapter) for chapter in gradebook.points]
+    return [float(entry.earned) if entry else None for entry in entries]
+
+
+def _people(gradebook: Gradebook, roster: Roster | None) -> list[tuple[Row, Person]]:
+    """Each row with who it is: those in the roster first, then the others, none left out."""
+    if roster is None:
+        return [(row, Person(name=row.student, login=row.student)) for row in gradebook.rows]
+    found = roster.match([row.student for row in gradebook.rows])
+    nobody = {row.student: Person(name=row.student) for row in gradebook.rows}
+    known = [(row, found[row.student]) for row in gradebook.rows if row.student in found]
+    rest = [(row, nobody[row.student]) for row in gradebook.rows if row.student not in found]
+    return known + rest

@@ -1,0 +1,209 @@
+"""The gradebook: which submission of each student and chapter counts, and what it earns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ...data.files import write_atomically
+from .clean import plain
+from .results import GRADED, Result
+from .roster import read_roster
+from .rows import Entry, Row
+from .settings import Rule
+from .submissions import Submission
+from .table import write_table
+
+Points = Mapping[str, Mapping[str, float]]
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Gradebook:
+    """All students.
+
+    :param rows: by name.
+    :param points: of each chapter's checks: ``{"04-fgsm": {"4.1": 1, "4.2 hidden 1": 2}}``.
+    :param rule: by which late and repeated submissions counted.
+    """
+
+    rows: tuple[Row, ...]
+    points: Points
+    rule: Rule
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Everything handed in, by student, chapter and time."""
+        return [entry for row in self.rows for entry in row.entries]
+
+    @property
+    def possible(self) -> float:
+        """The points of all chapters."""
+        return sum(sum(checks.values()) for checks in self.points.values())
+
+    def percent(self, row: Row) -> float:
+        return round(100 * row.earned / self.possible, 2) if self.possible else 0.0
+
+    def to_csv(self) -> str:
+        """A row for each student. A chapter not handed in has empty cells, and counts 0."""
+        table: list[list[Any]] = [
+            ["student", "total", "points", "percent", "status", "reason", "late", "sandbox"]
+            + [name for chapter, checks in self.points.items() for name in (chapter, *checks)]
+        ]
+        for row in self.rows:
+            cells = [row.student, row.earned, self.possible, self.percent(row)]
+            cells += [row.status, row.reason, row.late, row.sandbox]
+            for chapter, checks in self.points.items():
+                entry = row.of(chapter)
+                by_check = entry.by_check() if entry else {}
+                cells.append(entry.earned if entry else None)
+                cells += [by_check.get(key, 0.0) if entry else None for key in checks]
+            table.append(cells)
+        return write_table(table)
+
+    def to_json(self) -> str:
+        """Everything, marks and answers too. The same submissions give the same text."""
+        rule = asdict(self.rule) | {"due": self.rule.due.isoformat() if self.rule.due else None}
+        students = [
+            {
+                "student": row.student,
+                "earned": round(row.earned, 4),
+                "percent": self.percent(row),
+                "status": row.status,
+                "reason": row.reason,
+                "late": row.late,
+                "sandbox": row.sandbox,
+                "submissions": [entry.to_json() for entry in row.entries],
+            }
+            for row in self.rows
+        ]
+        points = {chapter: dict(checks) for chapter, checks in self.points.items()}
+        whole = {"points": points, "possible": self.possible, "rule": rule, "students": students}
+        return json.dumps(_clean(whole), ensure_ascii=False, indent=1) + "\n"
+
+    def write(self, folder: str | Path, roster: str | Path | None = None) -> list[Path]:
+        """``gradebook.csv`` and ``.json``, ``canvas.csv`` and ``moodle.csv``, each whole or not.
+
+        :param roster: a class list for :func:`~advlab.course.grading.roster.read_roster`.
+        :raises ValueError: a roster that cannot be read; then nothing is written.
+        :raises OSError: the folder cannot be written.
+        """
+        from .columns import canvas, moodle  # they need this module
+
+        people = read_roster(roster) if roster is not None else None
+        files = {
+            # With a byte order mark: without one, Excel reads names in the machine's old code page.
+            "gradebook.csv": "\ufeff" + self.to_csv(),
+            "gradebook.json": self.to_json(),
+            # Without: a learning platform would take it for a part of the first column's name.
+            "canvas.csv": canvas(self, people),
+            "moodle.csv": moodle(self, people),
+        }
+        for name, text in files.items():
+            write_atomically(Path(folder) / name, text.encode("utf-8", "replace"))
+        return [Path(folder) / name for name in files]
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(inner) for key, inner in value.items()}
+    return [_clean(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def collect(graded: Iterable[tuple[Submission, Result]], points: Points, rule: Rule) -> Gradebook:
+    """Put together what was graded, and apply the rule.
+
+    For each student and chapter one submission counts: the last, or the one with most points after
+    what being late costs. A file that cannot be read never replaces one that can, and the reason
+    says that there is such a file. Neither does one that came too late, where the rule refuses
+    late ones (``late=0``); alone it counts, with 0 points. Of files with the same time the one
+    with the longer name is the later one, as in ``04-fgsm`` and ``04-fgsm-2``.
+
+    :param graded: every submission with its result.
+    :param points: of each chapter's checks, in the order of the columns.
+    :param rule: of late and repeated submissions.
+    """
+    students: dict[str, dict[str, list[Entry]]] = {}
+    for submission, result in graded:
+        entry = _entry(submission, result, points, rule)
+        students.setdefault(entry.student, {}).setdefault(entry.chapter, []).append(entry)
+    order = {"": -1} | {chapter: n for n, chapter in enumerate(points)}
+    rows = []
+    for student in sorted(students):
+        chapters = students[student]
+        entries: list[Entry] = []
+        for chapter in sorted(chapters, key=lambda c: (order.get(c, len(order)), c)):
+            entries += _chosen(chapters[chapter], rule)
+        rows.append(Row(student, tuple(entries)))
+    return Gradebook(tuple(rows), points, rule)
+
+
+def _entry(submission: Submission, result: Result, points: Points, rule: Rule) -> Entry:
+    late = bool(rule.due and submission.submitted and submission.submitted > rule.due)
+    chapter = submission.chapter or result.chapter
+    return Entry(
+        student=submission.student,
+        submission=submission,
+        result=result,
+        late=late,
+        counts=False,
+        share=rule.late if late else 1.0,
+        points=sum(points.get(chapter, {}).values()),
+        reason=_reason(submission, result, late and rule.late == 0),
+    )
+
+
+def _reason(submission: Submission, result: Result, refused: bool) -> str:
+    """Why it has no points, in sentences; empty where there is nothing to say."""
+    where = f"{submission.chapter or result.chapter}: "
+    reasons = []
+    if submission.problem:
+        reasons.append(submission.problem)
+    elif result.status != GRADED:
+        reasons.append(where + (result.reason or result.status))
+    if refused:
+        reasons.append(where + "handed in too late")
+    return " ".join(reason.rstrip(".") + "." for reason in reasons)
+
+
+def _when(entry: Entry) -> tuple[datetime, int, str]:
+    file = entry.submission.file
+    return entry.submission.submitted or _LONG_AGO, len(file), file
+
+
+def _chosen(entries: list[Entry], rule: Rule) -> list[Entry]:
+    """The entries of one student and chapter by time, one of them marked as the one that counts."""
+    entries = sorted(entries, key=_when)
+    if not entries[0].chapter:  # it stands for itself, with no points
+        return [replace(entry, counts=True) for entry in entries]
+    readable = [entry for entry in entries if entry.readable]
+    able = [entry for entry in readable if entry.share > 0] or readable or entries
+    chosen = max(able, key=lambda entry: entry.earned) if rule.keep == "best" else able[-1]
+    said = _said(chosen, entries, rule)
+    return [
+        replace(entry, counts=True, said=said) if entry is chosen else entry for entry in entries
+    ]
+
+
+def _said(chosen: Entry, entries: list[Entry], rule: Rule) -> tuple[str, ...]:
+    said = []
+    if chosen.late:
+        left = f"{chosen.share:.0%} of its points" if chosen.share else "no points"
+        said.append(f"It was handed in late, and earns {left}.")
+    if len(entries) > 1:
+        which = "the last" if rule.keep == "last" else "the best"
+        said.append(
+            f"Of {len(entries)} notebooks for this chapter, {which} that can be graded counts: "
+            f"{chosen.submission.file}."
+        )
+    for entry in entries:
+        if entry is not chosen and entry.reason:
+            said.append(f"Not counted: {entry.reason}")
+    return tuple(said)

@@ -1,0 +1,253 @@
+"""A kernel in a sandbox, under limits: nbval's kernel, that notices at once when it is dead."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections import deque
+from pathlib import Path
+from queue import Empty
+from subprocess import DEVNULL, Popen
+
+import zmq
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+from nbval.kernel import RunningKernel
+
+from .results import TIMED_OUT, TOO_MUCH_OUTPUT
+from .sandbox import cgroup
+from .sandbox.base import Box, Sandbox
+from .sandbox.warm import Forked
+from .sandbox.watch import Watch
+
+ENDED = "ended"  # in place of a limit: the kernel was asked to end
+LARGEST = 2**28  # bytes of one message; what is larger is never received
+LOOK = 0.05  # seconds between two looks at whether the kernel lives
+
+
+def _key() -> bytes:
+    """With which kernel and grader sign their messages."""
+    return secrets.token_hex(32).encode()
+
+
+class KernelStopped(Exception):
+    """The kernel passed a limit and was stopped, or it died.
+
+    :param limit: that was passed; empty where it died.
+    :param sure: that it was the cell that ran.
+    """
+
+    def __init__(self, limit: str, message: str, sure: bool = False):
+        super().__init__(message)
+        self.limit, self.sure = limit, sure
+
+
+def _asks_exit(reply: dict) -> bool:
+    payload = reply.get("payload")
+    parts = payload if isinstance(payload, list) else []
+    return any(isinstance(part, dict) and part.get("source") == "ask_exit" for part in parts)
+
+
+class _Process:
+    """A kernel in a sandbox of its own."""
+
+    def __init__(self, command: list[str]):
+        self._process = Popen(
+            command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
+        )
+        self.pid = self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class GradedKernel(RunningKernel):
+    """nbval's kernel, started in a sandbox.
+
+    Where nbval waits for an answer until the cell's time is over, this one looks 20 times a second
+    whether the kernel lives, whether it passed a limit, and how much it has said. The transport is
+    IPC: there is no network inside. A kernel is never interrupted: what passes a limit is stopped.
+
+    :param argv: starts a kernel on ``box.connection``.
+    :param control: of the slot to fork the kernel from; None: it is started.
+    :raises KernelStopped: it did not start.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        box: Box,
+        argv: list[str],
+        start_seconds: float = 60.0,
+        control: Path | None = None,
+    ):
+        self.limits, self.limit = box.limits, ""
+        self.said = 0  # bytes
+        self._waiting: deque[dict] = deque()
+        self._end = time.monotonic() + box.limits.notebook
+        self.group = cgroup.make(box.limits)
+        if control is None:
+            sandbox.prepare(box)
+        _, about = write_connection_file(
+            str(box.connection), transport="ipc", ip=str(box.sockets / "k"), key=_key()
+        )
+        try:
+            self._process = self._begin(sandbox, box, argv, control)
+        except BaseException:
+            if self.group:
+                self.group.remove()
+            raise
+        folders = (box.scratch, box.sockets)
+        self.watch = Watch(self._process.pid, box.limits, folders, group=self.group).start()
+        context = zmq.Context()
+        context.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+        self.kc = BlockingKernelClient(context=context)
+        self.kc.load_connection_info(about)
+        self.kc.start_channels(hb=False, control=False, stdin=False)
+        try:
+            self._ready(time.monotonic() + start_seconds)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _begin(
+        self, sandbox: Sandbox, box: Box, argv: list[str], control: Path | None
+    ) -> _Process | Forked:
+        if control is not None:
+            return Forked(control, box, box.connection.read_text(), self.group)
+        os.chmod(box.connection, 0o644)  # the kernel's user reads it
+        command = sandbox.command(argv, box)
+        return _Process(self.group.command(command) if self.group else command)
+
+    def _ready(self, end: float) -> None:
+        """Wait until the kernel answers, and what it publishes is heard."""
+        while True:
+            msg_id = self.kc.kernel_info()
+            try:
+                self.await_reply(msg_id, timeout=end - time.monotonic())
+                self.await_idle(msg_id, 0.5)
+                return
+            except Empty:
+                if time.monotonic() > end:
+                    raise KernelStopped("", "the kernel did not start in time") from None
+
+    # What nbval calls ---------------------------------------------------------------------------
+
+    def await_reply(self, msg_id: str, timeout: float | None = None) -> None:
+        """Wait for the reply to a request, hearing meanwhile what the kernel publishes.
+
+        :raises KernelStopped: a limit was passed, the time of the cell among them; or it died.
+        """
+        end = min(self._end, time.monotonic() + (self.limits.cell if timeout is None else timeout))
+        while True:
+            self._hear()
+            message = self._receive(self.kc.shell_channel.socket)
+            if message and message["parent_header"].get("msg_id") == msg_id:
+                if _asks_exit(message["content"]):
+                    # It would end a moment later, in somebody else's cell.
+                    self.limit = ENDED
+                    raise KernelStopped("", "by exit()", sure=True)
+                return
+            if message is None:
+                self.look(end)
+                self._poll()
+
+    def get_message(self, stream: str, timeout: float | None = None) -> dict:
+        """The next message that was published.
+
+        :raises queue.Empty: there is none in time.
+        :raises KernelStopped: as :meth:`await_reply`.
+        """
+        end = time.monotonic() + (timeout or 0)
+        while True:
+            self._hear()
+            if self._waiting:
+                return self._waiting.popleft()
+            self.look()
+            if time.monotonic() > end:
+                raise Empty
+            self._poll()
+
+    def is_alive(self) -> bool:
+        return not self.limit and self._process is not None and self._process.alive()
+
+    def interrupt(self) -> None:
+        """Nothing: who passes a limit is stopped, since an interrupt may be ignored."""
+
+    def stop(self) -> None:
+        """End the kernel and everything that it started."""
+        if self._process is None:
+            return
+        self.watch.stop()
+        self._process.end()
+        self.watch.kill()
+        with contextlib.suppress(Exception):
+            self.kc.stop_channels()
+        with contextlib.suppress(Exception):
+            self.kc.context.destroy(linger=0)
+        if self.group:
+            self.group.remove()
+        self._process = None
+
+    # What is looked at --------------------------------------------------------------------------
+
+    def look(self, end: float | None = None) -> None:
+        """:raises KernelStopped: it passed a limit, or does not live."""
+        if self.limit:
+            limit = "" if self.limit == ENDED else self.limit
+            raise KernelStopped(limit, "stopped before this cell")
+        if self.said > self.limits.output:
+            self._halt(TOO_MUCH_OUTPUT, f"more than {self.limits.output} bytes of output")
+        if self.watch.breach:
+            self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
+        if end is not None and time.monotonic() > end:
+            whole = time.monotonic() > self._end
+            seconds = self.limits.notebook if whole else self.limits.cell
+            what = "all cells together" if whole else "one cell"
+            self._halt(TIMED_OUT, f"more than {seconds:g} seconds for {what}")
+        if not self.is_alive():
+            # The watchdog may have been the one who killed it, a moment ago.
+            if self.watch.breach:
+                self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
+            raise KernelStopped("", "it died")
+
+    def _halt(self, limit: str, message: str) -> None:
+        self.limit = limit
+        self.watch.kill()
+        raise KernelStopped(limit, message)
+
+    def _poll(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self.kc.shell_channel.socket, zmq.POLLIN)
+        poller.register(self.kc.iopub_channel.socket, zmq.POLLIN)
+        poller.poll(int(1000 * LOOK))
+
+    def _hear(self) -> None:
+        """Take in what was published, counting it."""
+        while self.said <= self.limits.output:
+            message = self._receive(self.kc.iopub_channel.socket)
+            if message is None:
+                return
+            if message:
+                self._waiting.append(message)
+
+    def _receive(self, socket: zmq.Socket) -> dict | None:
+        """A message that waits; None if there is none, empty if it is not one of the kernel's."""
+        try:
+            parts = socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        self.said += sum(map(len, parts))
+        session = self.kc.session
+        try:
+            message = session.deserialize(session.feed_identities(parts)[1])
+        except Exception:  # not signed, not JSON, nested too deep: whatever it is, no message
+            return {}
+        dicts = (message.get("parent_header"), message.get("content"))
+        return message if all(isinstance(d, dict) for d in dicts) else {}

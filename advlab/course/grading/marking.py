@@ -1,0 +1,195 @@
+"""What is known of a submission while it is graded: a mark for each check, from JUnit reports."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from ..forbidding import called, refusal
+from . import results as words
+from .answers import Answers
+from .grafting import Chapter
+from .needs import needed
+from .results import Mark
+
+
+@dataclass
+class Marking:
+    """What is known of each check so far.
+
+    :param found: key of a check → (status, message, hint).
+    :param suspects: exercises in whose cells a kernel died, once.
+    :param dropped: exercises whose answer ended the kernel: left out from then on.
+    :param limit: that was passed, which ended the submission.
+    """
+
+    chapter: Chapter
+    answers: Answers
+    found: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+    limit: str = ""
+    reason: str = ""
+
+    def refuse(self) -> None:
+        """Settle what needs no run: answers that are not there, or call what they may not."""
+        context = self.chapter.setup
+        for check in self.chapter.checks:
+            id = check.exercise.id
+            if id in self.answers.missing:
+                said = f"the notebook has no answer to exercise {id}"
+                self.found[check.key] = (words.NO_ANSWER, said, "Its cell was there when released.")
+            elif id in self.answers.untouched:
+                self.found[check.key] = (words.NO_ANSWER, f"exercise {id} is not filled in", "")
+            elif id in self.answers.refused:
+                self.found[check.key] = (words.REFUSED, self.answers.refused[id], "")
+            else:
+                source = "\n".join(self.answers.sources[id])
+                name = called(source, check.exercise.forbids, context)
+                if name:
+                    said, hint = refusal(id, check.exercise.title, name)
+                    self.found[check.key] = (words.REFUSED, said, hint)
+
+    def open(self) -> list[str]:
+        """The checks that are yet to be judged."""
+        return [check.key for check in self.chapter.checks if check.key not in self.found]
+
+    def given(self) -> dict[str, tuple[str, ...]]:
+        """The answers that are run.
+
+        Once a kernel died, only those that are open, and those that they build on: what kills it a
+        moment later, in another exercise's cell, is then out of the way.
+        """
+        run = {id: s for id, s in self.answers.sources.items() if id not in self.dropped}
+        if not self.suspects and not self.dropped:
+            return run
+        open_ones = {c.exercise.id for c in self.chapter.checks if c.key not in self.found}
+        ids = [c.exercise.id for c in self.chapter.checks if not c.hidden and c.exercise.id in run]
+        cells = [None if id in open_ones else "\n".join(run[id]) for id in ids]
+        kept = needed(cells, {n: run[id] for n, id in enumerate(ids) if id in open_ones})
+        return {id: run[id] for n, id in enumerate(ids) if id in open_ones or n in kept}
+
+    def drop(self, id: str, message: str) -> None:
+        """Leave an answer out from now on; its checks that are still open have their reason."""
+        self.dropped.add(id)
+        hint = "Everything else of the notebook was run without this answer."
+        for check in self.chapter.checks:
+            if check.exercise.id == id:
+                self.found.setdefault(check.key, (words.CRASHED, message, hint))
+
+    def end(self, limit: str, message: str, key: str, exercise: str) -> None:
+        """A limit was passed, in the cell of this check or of this exercise's answer."""
+        where = f" in exercise {exercise}" if exercise else ""
+        self.limit, self.reason = limit, f"{limit}{where}: {message}"
+        for check in self.chapter.checks:
+            here = check.key == key or (not key and check.exercise.id == exercise)
+            before = (words.NOT_RUN, f"stopped before it: {self.reason}", "")
+            self.found.setdefault(check.key, (limit, message, "") if here else before)
+
+    def marks(self) -> tuple[Mark, ...]:
+        """A mark for each check, in the order of the chapter."""
+        nothing = (words.NOT_RUN, "the check did not run", "")
+        made = []
+        for check in self.chapter.checks:
+            status, message, hint = self.found.get(check.key, nothing)
+            code = "\n\n".join(self.answers.sources.get(check.exercise.id, ()))
+            mark = Mark(
+                id=check.exercise.id,
+                title=check.exercise.title,
+                points=check.points,
+                earned=check.points if status == words.PASSED else 0.0,
+                status=status,
+                message="" if check.hidden else message,
+                hint="" if check.hidden else hint,
+                hidden=check.hidden,
+                answer="" if check.hidden else code,
+            )
+            made.append(mark)
+        return tuple(made)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of the JUnit report: ``outcome`` is passed, failed or skipped."""
+
+    cell: str
+    outcome: str
+    notes: dict[str, dict[str, Any]]
+
+
+def read_report(path: Path) -> list[Entry]:
+    """The cells of a JUnit report that our plugin had a part in, in order."""
+    entries = []
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        kinds = {child.tag for child in case}
+        failed = bool(kinds & {"failure", "error"})
+        notes = {prop.get("name"): json.loads(prop.get("value")) for prop in case.iter("property")}
+        outcome = "failed" if failed else "skipped" if "skipped" in kinds else "passed"
+        entries.append(Entry(case.get("name", ""), outcome, notes))
+    return entries
+
+
+def settle(marking: Marking, notebook: NotebookNode, entries: list[Entry]) -> bool:
+    """Make marks of a report. Returns whether the notebook is to be run again.
+
+    :raises RuntimeError: the kernel died, or a cell of the chapter failed, before any answer ran.
+    """
+    cells = {cell.id: cell.metadata["advlab"] for cell in notebook.cells}
+    errors: dict[str, str] = {}  # exercise → what its answer's cell raised
+    last = ""  # the exercise whose answer ran last
+    for entry in entries:
+        ours = cells[entry.cell]
+        id, key = ours["exercise"], ours.get("check", "")
+        if ours["role"] == "answer":
+            last = id
+            if "error" in entry.notes:
+                errors.setdefault(id, _raised(entry.notes["error"]))
+        if "error" in entry.notes and not last:
+            error = entry.notes["error"]
+            raise RuntimeError(
+                f"a cell of the chapter itself stopped with {error['type']}: {error['message']}"
+            )
+        if "stopped" in entry.notes:
+            return _stopped(marking, entry.notes["stopped"], id or last, key)
+        if key:
+            marking.found[key] = _verdict(entry, errors.get(id, ""))
+    return False
+
+
+def _stopped(marking: Marking, note: dict[str, Any], exercise: str, key: str) -> bool:
+    if note["limit"]:
+        marking.end(note["limit"], note["message"], key, exercise)
+        return False
+    if not exercise:
+        raise RuntimeError("the kernel died before any answer ran")
+    if note["sure"] or exercise in marking.suspects:
+        marking.drop(exercise, f"your code ended the kernel ({note['message']})")
+    else:
+        # Another answer may have done it, a moment before: it is run again without those.
+        marking.suspects.add(exercise)
+    return bool(marking.open())
+
+
+def _raised(error: dict[str, Any]) -> str:
+    return f"the answer's cell stopped with {error['type']}: {error['message']}"
+
+
+def _verdict(entry: Entry, error: str) -> tuple[str, str, str]:
+    """Status, message and hint of a check from its entry; ``error`` is that of its answer."""
+    verdict = entry.notes.get("verdict")
+    if verdict and verdict["passed"] and entry.outcome == "passed":
+        return words.PASSED, verdict["message"], verdict["hint"]
+    if error:
+        return words.CRASHED, error, "Run the cell by itself: it must end without an error."
+    if verdict is None:
+        told = entry.notes.get("error")
+        said = f"the check itself stopped with {told['type']}: {told['message']}" if told else ""
+        return words.NOT_RUN, said or "the check brought back no results", ""
+    if verdict.get("status") == words.NOT_RUN:
+        return words.NOT_RUN, verdict["message"], "Does the answer display or print in its place?"
+    return words.NOT_YET, verdict["message"], verdict["hint"]

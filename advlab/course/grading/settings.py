@@ -1,0 +1,84 @@
+"""What a teacher sets: limits of a submission, where it runs, and how it counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use. Whoever goes beyond one is stopped, with its name as verdict.
+
+    :param cell: seconds of wall time for one cell: *timed out*.
+    :param notebook: seconds of wall time for all cells together: *timed out*.
+    :param cpu: seconds of processor time of all its processes together: *too much processor time*.
+    :param memory: bytes of all its processes together: *out of memory*.
+    :param processes: processes and threads at one time: *too many processes*.
+    :param output: bytes of all messages from the kernel: *too much output*.
+    :param file: bytes of one file: the write fails.
+    :param disk: bytes of all files that it may write: *too much disk*.
+    :raises ValueError: a limit that is not above 0.
+    """
+
+    cell: float = 60.0
+    notebook: float = 600.0
+    cpu: float = 600.0
+    memory: int = 4096 * MIB
+    processes: int = 128
+    output: int = 16 * MIB
+    file: int = 64 * MIB
+    disk: int = 256 * MIB
+
+    def __post_init__(self):
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"{one.name}: expected a number above 0, found {value!r}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which of several submissions counts, and what a late one is worth.
+
+    :param keep: ``"last"``, the one handed in last, or ``"best"``, the one with most points.
+    :param due: after this time a submission is late; None: none is.
+    :param late: what a late one earns, as a share of its points from 0 (refused) to 1.
+    :raises ValueError: another word, or a share outside [0, 1].
+    """
+
+    keep: str = "last"
+    due: datetime | None = None
+    late: float = 1.0
+
+    def __post_init__(self):
+        if self.keep not in ("last", "best"):
+            raise ValueError(f"keep: expected 'last' or 'best', found {self.keep!r}")
+        if isinstance(self.late, bool) or not 0 <= self.late <= 1:
+            raise ValueError(f"late: expected a share from 0 to 1, found {self.late!r}")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a class is graded.
+
+    :param limits: of one submission.
+    :param sandbox: a level by name, or ``"auto"``: the strongest that works on this machine.
+    :param image: of the container, where the sandbox is ``"docker"`` or ``"podman"``.
+    :param whole: run every cell of the chapter, and not only those that the answers need.
+    :param rule: of late and repeated submissions.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    sandbox: str = "auto"
+    image: str = ""
+    whole: bool = False
+    rule: Rule = field(default_factory=Rule)
+
+    def affects_marks(self) -> dict:
+        """What a stored result depends on: all but the rule, which is applied afterwards."""
+        found = asdict(self)
+        del found["rule"]
+        return found

@@ -1,0 +1,121 @@
+"""The packages as a student's kernel sees them: advlab without a verdict, an answer or a test."""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import advlab
+
+from ...data.files import cache_folder
+
+PACKAGE = Path(advlab.__file__).parent
+COURSE = Path(__file__).parents[1]
+# The files of advlab.course that run beside the student's code.
+SHARED = ("probing.py", "records.py", "guarding.py")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the kernel's copy of advlab lies.
+
+    :param folder: to be put on ``PYTHONPATH``; holds ``advlab/`` and what starts a kernel.
+    :param given: files for the kernel's working folder: path there → file.
+    """
+
+    folder: Path
+    given: dict[str, Path]
+
+    @property
+    def kernel(self) -> Path:
+        """The program that becomes a kernel: ``kernel -f CONNECTION_FILE``."""
+        return self.folder / "advlab_kernel.py"
+
+    @property
+    def zygote(self) -> Path:
+        """The program that forks kernels."""
+        return self.folder / "advlab_zygote.py"
+
+
+@cache
+def site() -> Site:
+    """The copy for this version of the package, made where there is none yet.
+
+    It lies in the cache, under a digest of all that went into it.
+
+    :raises OSError: the cache cannot be written.
+    """
+    files = sorted(_files())
+    text = "\0".join(f"{path}\0{path.stat().st_mtime_ns}\0{path.stat().st_size}" for path in files)
+    digest = hashlib.sha256(f"{sys.version}\0{text}".encode()).hexdigest()[:20]
+    folder = cache_folder() / "grading" / digest
+    if not folder.is_dir():
+        _make(folder, files)
+    fonts = sorted((folder / "fonts").glob("*.json"))
+    return Site(folder, {f".matplotlib/{path.name}": path for path in fonts})
+
+
+def _files() -> list[Path]:
+    """All files of the package but those of the course and of Python's caches."""
+    found = []
+    for path in PACKAGE.rglob("*"):
+        inside = path.relative_to(PACKAGE).parts
+        if path.is_file() and inside[0] != COURSE.name and "__pycache__" not in inside:
+            found.append(path)
+    return found + [COURSE / name for name in SHARED] + list(PLACES)
+
+
+INSIDE = Path(__file__).parent / "inside"
+PLACES = {
+    INSIDE / "__init__.py": Path(PACKAGE.name) / COURSE.name / "__init__.py",
+    INSIDE / "kernel.py": Path("advlab_kernel.py"),
+    INSIDE / "zygote.py": Path("advlab_zygote.py"),
+}
+
+
+def _make(folder: Path, files: list[Path]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        for path in files:
+            to = part / PLACES.get(path, Path(PACKAGE.name) / path.relative_to(PACKAGE))
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+        # The kernel may not write here: compiled once, imported by every submission.
+        compileall.compile_dir(part, quiet=2, workers=1)
+        _find_fonts(part / "fonts")
+        for path in (part, *part.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        part.rename(folder)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.is_dir():  # else another grader made it meanwhile
+            raise
+
+
+def _find_fonts(folder: Path) -> None:
+    """Matplotlib's list of fonts, which takes it seconds to make: once, and not in each kernel."""
+    folder.mkdir()
+    environment = os.environ | {"MPLCONFIGDIR": str(folder)}
+    argv = [sys.executable, "-c", "import matplotlib.font_manager"]
+    subprocess.run(argv, env=environment, check=False, capture_output=True)
+
+
+def readable() -> tuple[Path, ...]:
+    """What the kernel reads besides the system: the interpreter, its packages, the site."""
+    prefixes = {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    return (*sorted(prefixes), site().folder)
+
+
+def hidden() -> tuple[Path, ...]:
+    """The package itself, with its verdicts, where it is installed among what is readable."""
+    package = PACKAGE.resolve()
+    return (package,) if any(package.is_relative_to(p) for p in readable()[:-1]) else ()

@@ -1,0 +1,162 @@
+"""The layouts that Canvas and Moodle import, and who is who in a class list."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from advlab.course.grading.columns import canvas, moodle
+from advlab.course.grading.gradebook import collect
+from advlab.course.grading.results import GRADED, PASSED, Mark, Result
+from advlab.course.grading.roster import Person, Roster, read_roster
+from advlab.course.grading.settings import Rule
+from advlab.course.grading.submissions import Submission
+
+POINTS = {"04-fgsm": {"4.1": 1, "4.2": 2}, "05-many-steps": {"5.1": 5}}
+CANVAS = """\
+Student,ID,SIS User ID,SIS Login ID,Section,04-fgsm (77),Current Score
+    Points Possible,,,,,3,(read only)
+"Lovelace, Ada",11,S11,ada,Course A,,
+"Noether, Emmy",12,S12,emmy@example.com,Course A,,
+"Curie, Marie",13,S13,mcurie,Course B,,
+"Student, Test",,,,Course B,,
+"""
+MOODLE = """\
+First name,Last name,ID number,Institution,Department,Email address,Last downloaded
+Ada,Lovelace,S11,,,ada@example.com,1
+Emmy,Noether,S12,,,Emmy@Example.com,1
+"""
+
+
+def gradebook(*students: str):
+    marks = (Mark("4.1", "t", 1, 0.5, PASSED, ""), Mark("4.2", "t", 2, 2, PASSED, ""))
+    pairs = [
+        (Submission(s, None, "04-fgsm"), Result("04-fgsm", GRADED, "", marks)) for s in students
+    ]
+    return collect(pairs, POINTS, Rule())
+
+
+@pytest.fixture
+def roster(tmp_path):
+    def write(text: str) -> Roster:
+        (tmp_path / "roster.csv").write_text(text, encoding="utf-8-sig")
+        return read_roster(tmp_path / "roster.csv")
+
+    return write
+
+
+def rows(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_canvas_without_a_list():
+    assert rows(canvas(gradebook("ada", "bo"))) == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "04-fgsm", "05-many-steps"],
+        ["Points Possible", "", "", "", "", "3", "5"],
+        ["ada", "", "", "ada", "", "2.5", ""],
+        ["bo", "", "", "bo", "", "2.5", ""],
+    ]
+
+
+def test_canvas_with_its_own_list(roster):
+    text = canvas(gradebook("ada", "zed", "emmy@example.com"), roster(CANVAS))
+    assert rows(text)[2:] == [
+        ["Lovelace, Ada", "11", "S11", "ada", "Course A", "2.5", ""],
+        ["Noether, Emmy", "12", "S12", "emmy@example.com", "Course A", "2.5", ""],
+        ["zed", "", "", "", "", "2.5", ""],  # not in the list: told, and not dropped
+    ]
+
+
+def test_moodle_without_a_list():
+    assert rows(moodle(gradebook("ada"))) == [
+        ["ID number", "Username", "Full name", "Email address", "04-fgsm", "05-many-steps"],
+        ["", "ada", "ada", "", "2.5", ""],
+    ]
+
+
+def test_moodle_with_its_own_list(roster):
+    text = moodle(gradebook("Ada Lovelace", "emmy@example.com", "zed"), roster(MOODLE))
+    assert rows(text)[1:] == [
+        ["S11", "", "Ada Lovelace", "ada@example.com", "2.5", ""],
+        ["S12", "", "Emmy Noether", "Emmy@Example.com", "2.5", ""],
+        ["", "", "zed", "", "2.5", ""],
+    ]
+
+
+@pytest.mark.parametrize("layout", [canvas, moodle])
+def test_names_are_no_formulas(layout):
+    assert "'=1+1" in rows(layout(gradebook("=1+1")))[-1]
+    assert not [
+        cell for line in rows(layout(gradebook("=1+1"))) for cell in line if cell[:1] == "="
+    ]
+
+
+@pytest.mark.parametrize(
+    ("student", "number"),
+    [
+        ("ada", "11"),
+        ("ADA", "11"),
+        ("Lovelace, Ada", "11"),
+        ("Ada Lovelace", "11"),
+        ("ada lovelace", "11"),
+        ("lovelaceada", "11"),  # as Canvas names the files that it gives out
+        ("lovelaceada_11", "11"),
+        ("ada lovelace_13", "13"),  # two of one name: the number says which
+        ("S12", "12"),
+        ("12", "12"),
+        ("emmy@example.com", "12"),
+        ("EMMY@EXAMPLE.COM", "12"),
+        ("nobody", None),
+        ("Points Possible", None),
+        ("", None),
+    ],
+)
+def test_who_is_who(roster, student, number):
+    found = roster(CANVAS).match([student])
+    assert (found[student].id if student in found else None) == number
+
+
+def test_the_head_of_canvas_list_is_no_student(roster):
+    people = roster(CANVAS).people
+    assert [person.name for person in people] == [
+        "Lovelace, Ada",
+        "Noether, Emmy",
+        "Curie, Marie",
+        "Student, Test",
+    ]
+
+
+def test_the_login_goes_before_the_name():
+    ada, bo = Person("Ada", "1", login="bo"), Person("bo", "2", login="x")
+    assert Roster((ada, bo)).match(["bo"]) == {"bo": ada}
+
+
+def test_who_could_be_two_is_nobody():
+    twins = Roster((Person("Ada King", "1"), Person("Ada King", "2")))
+    assert twins.match(["Ada King"]) == {}
+    assert twins.match(["Ada King_2"])["Ada King_2"].id == "2"
+
+
+def test_two_students_are_not_one_person():
+    one = Roster((Person("Ada", "1", login="ada"),))
+    assert one.match(["Ada", "ada"]) == {"ada": one.people[0]}  # as it is written goes first
+    assert one.match(["ADA", "aDa"]) == {}
+
+
+def test_moodles_worksheet_is_a_list_too(roster):
+    text = "Identifier,Full name,Email address,Status\nParticipant 5,Ada King,a@example.com,x\n"
+    assert roster(text).match(["Ada King"])["Ada King"].email == "a@example.com"
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
+def test_a_list_of_nobody(roster, text):
+    with pytest.raises(ValueError, match="expected a class list from Canvas or Moodle"):
+        roster(text)
+
+
+def test_a_list_that_is_not_text(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b"Student\n\xff\xfe")
+    with pytest.raises(ValueError, match="expected a CSV file in UTF-8"):
+        read_roster(tmp_path / "x.csv")

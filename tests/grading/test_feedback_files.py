@@ -1,0 +1,88 @@
+"""The files of the feedback: their names, their bytes, and when they are written."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+
+from feedback_cases import (
+    NASTY,
+    book,
+    handed_in,
+    nasty,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advlab.course.grading.feedback import write_pages
+from advlab.course.grading.pages import file_names
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.text(max_size=80), max_size=12))
+def test_file_names_are_safe_and_unique_on_every_system(students):
+    names = file_names(students)
+    assert set(names) == students
+    assert len({name.lower() for name in names.values()}) == len(students)
+    for name in names.values():
+        assert re.fullmatch(r"[a-z0-9_][a-z0-9._-]*\.html", name)
+        assert len(name) < 140
+
+
+def test_names_that_differ_little_or_ask_for_trouble():
+    hashed = file_names(["Ann"])["Ann"]
+    assert re.fullmatch(r"ann-[0-9a-f]{8}\.html", hashed)
+    students = [
+        "Ann",
+        "ann",
+        "ANN",
+        hashed.removesuffix(".html"),
+        "con",
+        "nul.txt",
+        "..",
+        "a/b",
+        "a b",
+    ]
+    names = file_names(students)
+    assert len(set(names.values())) == len(students)
+    assert names["ann"] == "ann.html"
+    assert names["con"] != "con.html"
+    assert file_names(["Ann", "zed"])["Ann"] == hashed, "a name does not depend on the others"
+
+
+def test_pages_are_written_once_and_left_alone_when_nothing_changed(tmp_path):
+    graded = [handed_in("ada"), handed_in("../../climbs"), handed_in("Ada")]
+    files = write_pages(book(*graded), tmp_path)
+    assert files[0] == tmp_path / "index.html"
+    assert sorted(tmp_path.rglob("*.html")) == sorted(files)
+    assert {f.parent.name for f in files[1:]} == {"feedback"}
+    before = {f: f.stat().st_ino for f in files}
+    write_pages(book(*graded), tmp_path)
+    assert {f: f.stat().st_ino for f in files} == before
+    for link in re.findall(r'href="(feedback/[^"]+)"', files[0].read_text("utf-8")):
+        assert (tmp_path / link).is_file()
+
+
+def test_the_same_gradebook_gives_the_same_bytes(tmp_path):
+    graded = [handed_in(f"s{n}", nasty(text)) for n, text in enumerate(NASTY.values())]
+    gradebook = book(*graded)
+    (tmp_path / "book").write_bytes(pickle.dumps(gradebook))
+    code = (
+        "import pickle, sys, pathlib; from advlab.course.grading.feedback import write_pages;"
+        "write_pages(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), sys.argv[2])"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "book", tmp_path / "there"],
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+        check=True,
+    )
+    write_pages(gradebook, tmp_path / "here")  # with the hash seed of this process
+    here, there = (
+        {f.name: f.read_bytes() for f in (tmp_path / where).rglob("*.html")}
+        for where in ("here", "there")
+    )
+    assert here == there
+    assert len(here) == len(graded) + 1

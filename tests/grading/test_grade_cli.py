@@ -1,0 +1,254 @@
+"""``advlab grade``: its arguments, what it prints, its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from datetime import datetime
+
+import classroom
+import pytest
+
+from advlab.cli import main
+from advlab.course.grading import cli
+from advlab.course.grading.classes import Graded, grade_class
+from advlab.course.grading.results import BROKEN, FAILED, GRADED, PASSED, Mark, Result
+from advlab.course.grading.sandbox import choose
+from advlab.course.grading.settings import Limits, Settings
+
+LEVEL = choose().name
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return classroom.make(tmp_path_factory.mktemp("class"), 8, seed=3, broken=2)
+
+
+@pytest.fixture
+def room(drawn):
+    return drawn
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Stands in for the pool: full points for each, and the jobs that it was given."""
+    given = {}
+
+    def run(jobs, store, **options):
+        jobs = list(jobs)
+        given.update(options, jobs=jobs, store=store)
+        marks = tuple(
+            Mark(id, "title", points, points, PASSED, "") for id, points in classroom.POINTS.items()
+        )
+        result = Result(classroom.CHAPTER, GRADED, marks=marks, sandbox=LEVEL)
+        return {job.key(): given.get("result", result) for job in jobs}
+
+    monkeypatch.setattr("advlab.course.grading.classes.run", run)
+    return given
+
+
+def grade(room, report, *more) -> int:
+    return main(
+        [
+            "grade",
+            str(room.submissions),
+            "--against",
+            str(room.book),
+            "--report",
+            str(report),
+            *more,
+        ]
+    )
+
+
+def test_it_says_the_level_what_there_is_and_what_came_of_it(room, judged, tmp_path, capsys):
+    assert grade(room, tmp_path / "grades") == 0
+    out, err = capsys.readouterr()
+    assert f"sandbox {LEVEL}: a student's code {choose().promises}" in out
+    assert "8 submissions of 8 students, 2 that cannot be graded" in out
+    assert "gradebook  " in out
+    for name in ("gradebook.csv", "gradebook.json", "index.html", "canvas.csv", "moodle.csv"):
+        assert (tmp_path / "grades" / name).is_file()
+    numbers = dict(line.rsplit("  ", 1) for line in out.splitlines() if "  " in line)
+    numbers = {key.strip(): value for key, value in numbers.items()}
+    assert (numbers["submissions"], numbers["graded"], numbers["broken"]) == ("8", "6", "2")
+    assert "NOT ISOLATED" not in err
+    assert len(judged["jobs"]) == 6
+
+
+def test_the_arguments_reach_the_grader(room, judged, tmp_path):
+    more = ["--jobs", "3", "--again", "--whole", "--keep", "best", "--late", "0.5"]
+    more += ["--due", "2026-10-01 23:59+02:00", "--cell-seconds", "5", "--notebook-seconds", "50"]
+    more += ["--cpu-seconds", "40", "--memory", "2G", "--processes", "64", "--output", "1M"]
+    more += ["--file-size", "500K", "--disk", "1000000", "--cluster", "tcp://nowhere:1"]
+    assert grade(room, tmp_path / "grades", *more) == 0
+    assert (judged["workers"], judged["again"]) == (3, True)
+    assert judged["cluster"] == "tcp://nowhere:1"
+    settings = judged["jobs"][0].settings
+    expected = Limits(5, 50, 40, 2**31, 64, 2**20, 500 * 2**10, 10**6)
+    assert settings.limits == expected
+    assert (settings.whole, settings.sandbox) == (True, LEVEL)
+    assert (settings.rule.keep, settings.rule.late) == ("best", 0.5)
+    assert settings.rule.due == datetime.fromisoformat("2026-10-01T23:59+02:00")
+
+
+def test_by_default_the_limits_are_those_of_the_settings(room, judged, tmp_path):
+    assert grade(room, tmp_path / "grades") == 0
+    assert judged["jobs"][0].settings == Settings(sandbox=LEVEL)
+
+
+def test_where_the_grader_fails_the_status_is_1(room, judged, tmp_path, capsys):
+    judged["result"] = Result(classroom.CHAPTER, FAILED, "the grader itself failed: a reason")
+    assert grade(room, tmp_path / "grades") == 1
+    assert "the grader itself failed on 6" in capsys.readouterr().err
+    assert "a reason" in (tmp_path / "grades" / "gradebook.csv").read_text()
+
+
+def test_an_interrupt_says_how_to_go_on(room, monkeypatch, tmp_path, capsys):
+    def run(jobs, store, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("advlab.course.grading.classes.run", run)
+    assert grade(room, tmp_path / "grades") == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_a_level_that_isolates_nothing_is_said_loudly(room, judged, tmp_path, capsys):
+    level = type("Open", (), {"name": "open", "promises": "sees everything", "isolated": False})
+    cli._say(level(), "3 submissions")
+    out, err = capsys.readouterr()
+    assert "advlab: NOT ISOLATED: " in err
+    assert "sandbox open: a student's code sees everything" in out
+
+
+@pytest.mark.parametrize(("root", "said"), [(0, True), (1000, False)])
+def test_root_is_told(monkeypatch, capsys, root, said):
+    monkeypatch.setattr("os.geteuid", lambda: root)
+    cli._say(choose(), "3 submissions")
+    assert ("you are root" in capsys.readouterr().err) == said
+
+
+# Bad arguments ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--sandbox", "vault"], "expected one of auto, bubblewrap"),
+        (["--image", "python:3.12"], "--image is of a container, and --sandbox is 'auto'"),
+        (["--jobs", "0"], "--jobs: expected at least 1, found 0"),
+        (
+            ["--due", "soon"],
+            "expected a date and a time such as \"2026-10-01 23:59\", found 'soon'",
+        ),
+        (["--due", "2026-10-01"], "expected a date and a time"),
+        (["--due", "2026-13-01 23:59"], "expected a date and a time"),
+        (["--due", "2026-10-01 23:59", "--late", "1.5"], "expected a share from 0 to 1"),
+        (["--late", "0.5"], "say --due as well"),
+        (["--memory", "0"], "memory: expected a number above 0"),
+        (["--cell-seconds", "-1"], "cell: expected a number above 0"),
+        (["--hidden", "no-such.py"], "no-such.py"),
+        (["--roster", "no-such.csv"], "no-such.csv"),
+        (["--times", "no-such.csv"], "no-such.csv"),
+    ],
+)
+def test_a_bad_argument_is_told_in_a_line(room, judged, tmp_path, capsys, more, said):
+    assert grade(room, tmp_path / "grades", *more) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("advlab: error: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert "jobs" not in judged
+
+
+@pytest.mark.parametrize(
+    "more", [["--memory", "lots"], ["--disk", "4X"], ["--output", "-1M"], ["--keep", "worst"]]
+)
+def test_what_is_no_size_and_no_choice_is_refused(room, tmp_path, capsys, more):
+    with pytest.raises(SystemExit) as stopped:
+        grade(room, tmp_path / "grades", *more)
+    assert stopped.value.code == 2
+    assert f"argument {more[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4G", 4 * 2**30), ("512m", 2**29), ("1.5K", 1536), ("10 MiB", 10 * 2**20), ("7", 7)],
+)
+def test_sizes(text, size):
+    assert cli._size(text) == size
+
+
+def test_a_size_that_is_none():
+    for text in ("", "G", "1e9", "4GG", "nan", "١x"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a size such as 4G"):
+            cli._size(text)
+
+
+def test_a_time_without_a_zone_is_of_this_machine():
+    found = cli._due("2026-10-01 23:59")
+    assert found == datetime(2026, 10, 1, 23, 59).astimezone()
+    assert found.utcoffset() is not None
+    assert cli._due("2026-10-01T23:59Z").utcoffset().total_seconds() == 0
+    assert cli._due(None) is None
+
+
+def test_folders_that_are_wrong(room, judged, tmp_path, capsys):
+    def said(submissions, against, report) -> str:
+        arguments = [str(submissions), "--against", str(against), "--report", str(report)]
+        assert main(["grade", *arguments]) == 2
+        return capsys.readouterr().err
+
+    here, book, grades = room.submissions, room.book, tmp_path / "grades"
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    assert "expected a folder with submissions" in said(tmp_path / "none", book, grades)
+    assert "expected a notebook, or a folder with" in said(here, tmp_path / "none", grades)
+    assert "expected a notebook, or a folder with" in said(here, tmp_path / "empty", grades)
+    assert "found a file" in said(here, book, tmp_path / "file")
+    assert "the report lies in the submissions" in said(here, book, here / "grades")
+    assert "the report lies in the submissions" in said(here, book, here)
+    assert "the submissions lie in the report" in said(here, book, here.parent)
+    assert not grades.exists()
+    assert not (here / "grades").exists()
+
+
+def test_a_book_without_exercises_and_one_with_an_exercise_twice(room, tmp_path):
+    file = room.book / f"{classroom.CHAPTER}.ipynb"
+    book = tmp_path / "book"
+    book.mkdir()
+    plain = classroom.v4.new_notebook(cells=[classroom.v4.new_markdown_cell("Hello", id="a")])
+    classroom.write(plain, book / "00-hello.ipynb")
+    with pytest.raises(ValueError, match="no exercises there, so there is nothing to grade"):
+        grade_class(room.submissions, book, tmp_path / "grades")
+    shutil.copy(file, book / "01-one.ipynb")
+    shutil.copy(file, book / "02-two.ipynb")
+    with pytest.raises(ValueError, match=r"1\.1 stands in 01-one\.ipynb and in 02-two\.ipynb"):
+        grade_class(room.submissions, book, tmp_path / "grades")
+
+
+def test_a_hidden_check_of_no_exercise_there_is_told(room, judged, tmp_path):
+    hidden = tmp_path / "hidden.py"
+    hidden.write_text(
+        "from advlab.course.grading import Hidden\n"
+        "def probe(f, seed): return {}\n"
+        "def verdict(results, seed): return 'fine'\n"
+        "HIDDEN = (Hidden('9.9', 'Nothing', probe, verdict),)\n"
+    )
+    with pytest.raises(ValueError, match=r"a hidden check of 9\.9"):
+        grade_class(room.submissions, room.book, tmp_path / "grades", hidden=hidden)
+    hidden.write_text(hidden.read_text().replace("9.9", "4.1"))
+    graded = grade_class(room.submissions, room.book, tmp_path / "grades", hidden=hidden)
+    assert isinstance(graded, Graded)
+    assert judged["jobs"][0].hidden == hidden.read_bytes()
+
+
+def test_no_folder_is_lost_and_nothing_changes_but_the_report(room, judged, tmp_path):
+    before = sorted(path for path in room.submissions.rglob("*"))
+    graded = grade_class(room.submissions, room.book, tmp_path / "grades")
+    assert [row.student for row in graded.gradebook.rows] == sorted(room.expected)
+    broken = [row for row in graded.gradebook.rows if row.status == BROKEN]
+    assert len(broken) == 2
+    assert all(row.reason for row in broken)
+    assert sorted(path for path in room.submissions.rglob("*")) == before
+    assert graded.failed == 0

@@ -1,0 +1,228 @@
+"""One submission from its bytes to its marks: each test runs a real kernel in a sandbox."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import light
+import pytest
+
+from advlab.course.grading import results as words
+from advlab.course.grading import runner
+from advlab.course.grading.jobs import Job
+from advlab.course.grading.sandbox import choose
+from advlab.course.grading.settings import Limits, Settings
+
+SMALL = Limits(cell=15, notebook=60, memory=1500 * 2**20, output=2 * 2**20)
+
+
+def grade(notebook, *, hidden=None, limits=SMALL, whole=False):
+    settings = Settings(limits=limits, sandbox=choose().name, whole=whole)
+    content = notebook if isinstance(notebook, bytes) else light.dump(notebook)
+    return runner.grade(Job("ada", light.NAME, light.teacher(), content, hidden, settings))
+
+
+def statuses(result):
+    return [mark.status for mark in result.marks]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_solved_notebook_gets_all_points(whole):
+    result = grade(light.solved(), whole=whole)
+    assert (result.status, result.reason, result.notes) == (words.GRADED, "", ())
+    assert statuses(result) == [words.PASSED] * 4
+    assert [mark.earned for mark in result.marks] == [2, 1, 1, 2]
+    assert "each pixel moves up the loss" in result.marks[1].message
+    assert result.sandbox == choose().name
+
+
+def test_a_released_notebook_gets_none_and_starts_no_kernel(monkeypatch):
+    monkeypatch.setattr(runner, "_start", None)
+    result = grade(light.released())
+    assert statuses(result) == [words.NO_ANSWER] * 4
+    assert (result.earned, result.points) == (0, 6)
+
+
+def test_a_wrong_answer_costs_what_it_is_worth_and_is_told_why():
+    wrong = light.solution("4.2").replace("x + eps", "x - eps")
+    result = grade(light.answered(e42=wrong))
+    assert statuses(result)[:2] == [words.PASSED, words.NOT_YET]
+    assert "the loss falls" in result.marks[1].message
+    assert result.marks[1].answer == wrong
+    assert result.marks[1].earned == 0
+
+
+def test_an_error_in_an_answers_cell_is_the_message_of_its_exercise():
+    result = grade(light.answered(e42="def fgsm(model, x, y, eps:\n    pass", e43=None))
+    assert statuses(result)[0] == words.PASSED
+    assert statuses(result)[1] == words.CRASHED
+    assert "SyntaxError" in result.marks[1].message
+    assert statuses(result)[2] == words.NO_ANSWER
+
+
+def test_what_another_cell_defined_is_not_judged_in_the_answers_place():
+    late = "def helper():\n    pass\n"
+    early = light.solution("4.1") + "\n\n" + light.solution("4.2")
+    result = grade(light.answered(e41=early, e42=late))
+    assert statuses(result)[0] == words.PASSED
+    assert statuses(result)[1] == words.NOT_YET
+
+
+def test_output_on_stderr_and_stdout_costs_nothing():
+    noisy = "import sys, warnings\nwarnings.warn('slow')\nprint('x', file=sys.stderr)\n"
+    result = grade(light.answered(e41=noisy + light.solution("4.1")))
+    assert statuses(result) == [words.PASSED] * 4
+
+
+def test_an_answer_that_ends_the_kernel_costs_that_exercise_only():
+    dying = "import os\n\n\ndef fgsm(model, x, y, eps):\n    os._exit(0)\n"
+    own = "def targeted_fgsm(model, x, target, eps):\n" + (
+        "    x = x.clone().requires_grad_()\n"
+        "    g = torch.autograd.grad(F.cross_entropy(model(x), target, reduction='sum'), x)[0]\n"
+        "    return (x - eps * g.sign()).clamp(0, 1).detach()\n"
+    )
+    result = grade(light.answered(e42=dying, e43=own))
+    assert result.status == words.GRADED
+    assert statuses(result)[:3] == [words.PASSED, words.CRASHED, words.PASSED]
+    assert "ended the kernel" in result.marks[1].message
+
+
+def test_a_dead_kernel_is_noticed_within_a_second():
+    start = time.perf_counter()
+    grade(light.answered(e41="import os\nos._exit(0)", e42=None, e43=None, e44=None))
+    # Four exercises, one of them answered: nothing is run again. The cell's time is 15 s.
+    assert time.perf_counter() - start < 12
+
+
+def test_a_limit_ends_the_submission_and_keeps_what_was_earned():
+    endless = "def fgsm(model, x, y, eps):\n    while True:\n        pass\n"
+    result = grade(light.answered(e42=endless), limits=Limits(cell=4, notebook=60))
+    assert result.status == words.TIMED_OUT
+    assert statuses(result) == [words.PASSED, words.TIMED_OUT, words.NOT_RUN, words.NOT_RUN]
+    assert result.earned == 2
+    assert "exercise 4.2" in result.reason
+    assert "4 seconds" in result.reason
+
+
+def test_output_beyond_its_limit_ends_the_submission():
+    flood = "def fgsm(model, x, y, eps):\n    while True:\n        print('x' * 10_000)\n"
+    result = grade(light.answered(e42=flood))
+    assert result.status == words.TOO_MUCH_OUTPUT
+    assert statuses(result)[:2] == [words.PASSED, words.TOO_MUCH_OUTPUT]
+
+
+HIDDEN = b"""
+import torch
+
+from advlab.course import fail, tensor, watch
+from advlab.course.grading import Hidden
+from advlab.course.exercises import chapter04
+
+SIZE = 0.2
+
+
+def probe(fgsm, seed):
+    model, x, y = chapter04.problem(seed)
+    with watch(x=x) as changes:
+        return {"x_adv": fgsm(model, x[:1], y[:1], SIZE), "changes": changes}
+
+
+def verdict(results, seed):
+    model, x, y = chapter04.problem(seed)
+    if tensor(results, "x_adv").shape != x[:1].shape:
+        fail("SECRET: not one image")
+    return "works on one image"
+
+
+def strict(results, seed):
+    fail("SECRET: nobody passes")
+
+
+HIDDEN = (
+    Hidden("4.2", "A batch of one image", probe, verdict, points=3),
+    Hidden("4.2", "Never", probe, strict, points=0.5),
+)
+"""
+
+
+def test_hidden_checks_count_and_say_no_more_than_their_title():
+    result = grade(light.solved(), hidden=HIDDEN)
+    hidden = [mark for mark in result.marks if mark.hidden]
+    assert [(m.id, m.title, m.earned, m.points) for m in hidden] == [
+        ("4.2", "A batch of one image", 3, 3),
+        ("4.2", "Never", 0, 0.5),
+    ]
+    assert (result.earned, result.points) == (9, 9.5)
+    assert all(not mark.message and not mark.answer for mark in hidden)
+    assert "SECRET" not in str(result)
+
+
+def test_the_checks_are_made_anew_each_time(monkeypatch):
+    seeds = []
+    real = runner.fresh_seed
+    monkeypatch.setattr(runner, "fresh_seed", lambda: seeds.append(real()) or seeds[-1])
+    grade(light.answered(e42=None, e43=None, e44=None))
+    grade(light.answered(e42=None, e43=None, e44=None))
+    assert len(seeds) == len(set(seeds)) == 2
+
+
+def test_a_kernel_that_does_not_start_is_not_the_students_fault(monkeypatch):
+    monkeypatch.setattr(runner.sys, "executable", "/nowhere/python")
+    with pytest.raises(RuntimeError, match="no kernel could be started"):
+        grade(light.solved())
+
+
+def test_no_process_and_no_file_is_left():
+    before = set(os.listdir("/tmp"))
+    grade(light.answered(e42="import subprocess\nsubprocess.Popen(['sleep', '987'])"))
+    assert not [name for name in set(os.listdir("/tmp")) - before if name.startswith("advlab-")]
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                assert b"987" not in file.read().split(b"\0")
+        except FileNotFoundError:
+            pass
+
+
+def test_bytes_that_are_no_notebook_are_broken():
+    result = grade(b"{")
+    assert result.status == words.BROKEN
+    assert "JSON" in result.reason
+
+
+def test_a_chapter_whose_own_cell_fails_is_not_the_students_fault(monkeypatch):
+    teacher = light.teacher().replace(b"import torch.nn", b"import absent; import torch.nn")
+    job = Job("ada", light.NAME, teacher, light.teacher(), None, Settings(sandbox=choose().name))
+    with pytest.raises(RuntimeError, match="of the chapter itself stopped with ModuleNotFound"):
+        runner.grade(job)
+
+
+EXIT = "def fgsm(model, x, y, eps):\n    exit()\n    return x\n"
+
+
+@pytest.mark.parametrize("code", [EXIT, "exit()\n", "quit()\n"])
+def test_an_exit_costs_its_own_exercise_and_not_the_next(code):
+    own = "def targeted_fgsm(model, x, target, eps):\n" + (
+        "    x = x.clone().requires_grad_()\n"
+        "    g = torch.autograd.grad(F.cross_entropy(model(x), target, reduction='sum'), x)[0]\n"
+        "    return (x - eps * g.sign()).clamp(0, 1).detach()\n"
+    )
+    result = grade(light.answered(e42=code, e43=own))
+    assert statuses(result)[:3] == [words.PASSED, words.CRASHED, words.PASSED]
+
+
+def test_a_kernel_that_is_killed_a_moment_later_costs_no_other_exercise():
+    late = light.solution("4.1") + (
+        "\nimport os, threading, time\n\n\n"
+        "def later():\n    time.sleep(1.5)\n    os._exit(0)\n\n\n"
+        "threading.Thread(target=later).start()\n"
+    )
+    own = "def fgsm(model, x, y, eps):\n" + (
+        "    import time; time.sleep(2)\n"
+        "    x = x.clone().requires_grad_()\n"
+        "    g = torch.autograd.grad(F.cross_entropy(model(x), y, reduction='sum'), x)[0]\n"
+        "    return (x + eps * g.sign()).clamp(0, 1).detach()\n"
+    )
+    result = grade(light.answered(e41=late, e42=own, e43=None, e44=None))
+    assert statuses(result)[:2] == [words.PASSED, words.PASSED]
