@@ -25,6 +25,11 @@ def explain(exercise: Exercise, error: Any) -> NoReturn:
     """An exception in the student's code, in a sentence."""
     error = error if isinstance(error, dict) else {}
     kind, message = str(error.get("type", "an exception")), first_line(error.get("message", ""))
+    if kind == "undefined":
+        fail(
+            f"the answer does not define what the check asks for: {message}",
+            "Is it spelled as in the exercise, and defined in the answer's own cell?",
+        )
     if kind == "size":
         fail(f"your code returned too much: {message}")
     if kind == "Forbidden" and message in exercise.forbids:

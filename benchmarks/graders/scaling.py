@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def _on_a_terminal(
 ) -> tuple[list[tuple[float, str]], float, int]:
     """What the command said and after how many seconds; how long it took; its status."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
     start, said = time.perf_counter(), []
     streams = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs}
     running = subprocess.Popen(command, cwd=folder, env=around, **streams)

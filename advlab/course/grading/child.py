@@ -25,6 +25,7 @@ from .jobs import Job
 from .results import FAILED, Result
 
 _PR_SET_CHILD_SUBREAPER = 36
+_MOST = 4 * 2**30  # bytes of memory: this process fails, and not the machine
 
 
 def answer(job: dict[str, Any], grade: str, until_gone: Callable[[], Any]) -> str:
@@ -36,6 +37,7 @@ def answer(job: dict[str, Any], grade: str, until_gone: Callable[[], Any]) -> st
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader hears it and ends this process
     _silence()
+    _bound()
     if sys.platform == "linux":  # so that a daemon's parent is this process, and it is found
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     threading.Thread(target=_end_with_parent, args=(until_gone,), daemon=True).start()
@@ -68,6 +70,16 @@ def _silence() -> None:
     for stream in (1, 2):
         os.dup2(nothing, stream)
     os.close(nothing)
+
+
+def _bound() -> None:
+    """A net below the limits: what a kernel sends is held here."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        if hard == resource.RLIM_INFINITY or hard > _MOST:
+            resource.setrlimit(resource.RLIMIT_DATA, (_MOST, hard))
 
 
 def _end_with_parent(until_gone: Callable[[], Any]) -> None:

@@ -16,7 +16,7 @@ from .grafting import Chapter
 from .jobs import Job
 from .pool import run
 from .reading import Unreadable, read_file
-from .results import BROKEN, FAILED, Result
+from .results import BROKEN, FAILED, PASSED, Result
 from .sandbox import Sandbox, choose
 from .settings import Settings
 from .store import Store
@@ -86,7 +86,8 @@ def grade_class(
     :param progress: show how far it is, on the standard error.
     :param say: called before the work begins, with the sandbox and what there is to do.
     :raises ValueError: a folder that is not there or lies in another, a chapter that breaks the
-        rules, no exercises, a sandbox that does not work here, a file that cannot be read.
+        rules or whose own solution does not pass, no exercises, a sandbox that does not work here,
+        a file that cannot be read.
     :raises OSError: the report cannot be written.
     """
     settings, report = settings or Settings(), Path(report)
@@ -111,6 +112,7 @@ def grade_class(
         except Unreadable as error:
             results[n] = Result(one.chapter, BROKEN, str(error))
     say(level, _what_there_is(found, jobs, None if again else store))
+    _try_solutions({job.chapter: job for job in jobs.values()}, store, workers, cluster)
     keys = {n: job.key() for n, job in jobs.items()}
     graded = run(
         jobs.values(), store, workers=workers, cluster=cluster, progress=progress, again=again
@@ -122,6 +124,29 @@ def grade_class(
     gradebook.write(report, roster)
     write_pages(gradebook, report)
     return Graded(gradebook, report, level)
+
+
+def _try_solutions(
+    jobs: dict[str, Job], store: Store, workers: int | None, cluster: str | None
+) -> None:
+    """Grade the teacher's own notebooks first: a mistake in a check, hidden ones above all, would
+    cost the whole class, and nobody would see why.
+
+    :param jobs: one of each chapter.
+    :raises NotebookError: a check that the chapter's own solution does not pass.
+    """
+    own = [replace(job, student="", submission=job.teacher) for job in jobs.values()]
+    for result in run(own, store, workers=workers, cluster=cluster, progress=False).values():
+        where = f"{result.chapter}: the chapter's own solution"
+        if result.status == FAILED:
+            raise NotebookError(f"{where} could not be graded: {result.reason}")
+        for mark in result.marks:
+            if mark.status != PASSED:
+                name = f"hidden check {mark.title!r}" if mark.hidden else "check"
+                raise NotebookError(
+                    f"{where} does not pass the {name} of {mark.id} ({mark.status}): "
+                    f"{mark.message or result.reason}"
+                )
 
 
 def _with_notes(result: Result, one: Submission) -> Result:

@@ -156,6 +156,8 @@ def _grade(args: argparse.Namespace) -> int:
 
 
 def _say(sandbox, text: str) -> None:
+    from .sandbox import passed_over
+
     if not sandbox.isolated:
         print(
             "advlab: NOT ISOLATED: the students' code runs with your rights, and can read and "
@@ -168,7 +170,11 @@ def _say(sandbox, text: str) -> None:
             "another user, the rest as you",
             file=sys.stderr,
         )
-    print(f"sandbox {sandbox.name}: a student's code {sandbox.promises}")
+    for name, why in passed_over(sandbox).items():
+        if why:
+            print(f"advlab: not in {name!r}: {why}", file=sys.stderr)
+    kept = sandbox.promises if not sandbox.isolated else f"a student's code {sandbox.promises}"
+    print(f"sandbox {sandbox.name}: {kept}")
     print(text, flush=True)
 
 

@@ -182,7 +182,7 @@ def _forget(check: Check) -> str:
         for node in ast.walk(ast.parse(argument, mode="eval"))
         if isinstance(node, ast.Name)
     }
-    return "\n".join(f"{name} = None" for name in sorted(names))
+    return "\n".join(f"globals().pop({name!r}, None)" for name in sorted(names))
 
 
 def _emit(check: Check, seed: int) -> str:

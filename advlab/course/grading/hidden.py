@@ -31,7 +31,8 @@ class Hidden(Exercise):
     :param id: of the exercise in the chapter, ``"4.2"``. Several hidden checks may share one.
     :param title: what it is about, in a few words that students may read.
     :param points: that it is worth, beside those of the exercise.
-    :raises ValueError: points that are not above 0, and whatever :class:`Exercise` refuses.
+    :raises ValueError: points that are not above 0, and whatever
+        :class:`~advlab.course.Exercise` refuses.
     """
 
     points: float = 1.0

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import Empty
 from subprocess import DEVNULL, Popen
 
+import psutil
 import zmq
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
@@ -19,9 +20,11 @@ from nbval.kernel import RunningKernel
 from .results import TIMED_OUT, TOO_MUCH_OUTPUT
 from .sandbox import cgroup
 from .sandbox.base import Box, Sandbox
-from .sandbox.warm import Forked
+from .sandbox.warm import Forked, WarmError
 from .sandbox.watch import Watch
+from .slots import pin
 
+SWELL = 10  # bytes in memory for one that the kernel said, parsed
 ENDED = "ended"  # in place of a limit: the kernel was asked to end
 LARGEST = 2**28  # bytes of one message; what is larger is never received
 LOOK = 0.05  # seconds between two looks at whether the kernel lives
@@ -42,6 +45,11 @@ class KernelStopped(Exception):
     def __init__(self, limit: str, message: str, sure: bool = False):
         super().__init__(message)
         self.limit, self.sure = limit, sure
+
+
+def _resident() -> int:
+    """Bytes that this process has in memory."""
+    return psutil.Process().memory_info().rss
 
 
 def _asks_exit(reply: dict) -> bool:
@@ -91,6 +99,10 @@ class GradedKernel(RunningKernel):
         self.said = 0  # bytes
         self._waiting: deque[dict] = deque()
         self._end = time.monotonic() + box.limits.notebook
+        self._resident = _resident()
+        self.cell_seconds, self._cell_end = box.limits.cell, self._end
+        if control is not None and not box.connection.parent.is_dir():
+            raise WarmError("the slot is gone")
         self.group = cgroup.make(box.limits)
         if control is None:
             sandbox.prepare(box)
@@ -111,7 +123,7 @@ class GradedKernel(RunningKernel):
         self.kc.load_connection_info(about)
         self.kc.start_channels(hb=False, control=False, stdin=False)
         try:
-            self._ready(time.monotonic() + start_seconds)
+            self._ready(box, time.monotonic() + start_seconds)
         except BaseException:
             self.stop()
             raise
@@ -123,19 +135,24 @@ class GradedKernel(RunningKernel):
             return Forked(control, box, box.connection.read_text(), self.group)
         os.chmod(box.connection, 0o644)  # the kernel's user reads it
         command = sandbox.command(argv, box)
-        return _Process(self.group.command(command) if self.group else command)
+        process = _Process(self.group.command(command) if self.group else command)
+        pin(process.pid)
+        return process
 
-    def _ready(self, end: float) -> None:
+    def _ready(self, box: Box, end: float) -> None:
         """Wait until the kernel answers, and what it publishes is heard."""
         while True:
             msg_id = self.kc.kernel_info()
             try:
                 self.await_reply(msg_id, timeout=end - time.monotonic())
                 self.await_idle(msg_id, 0.5)
-                return
+                break
             except Empty:
                 if time.monotonic() > end:
                     raise KernelStopped("", "the kernel did not start in time") from None
+        # Its sockets are made. From now on it only goes through this folder, which may lie on the
+        # disk of this machine: it neither fills it, nor puts other sockets in place of its own.
+        os.chmod(box.sockets, 0o511)
 
     # What nbval calls ---------------------------------------------------------------------------
 
@@ -144,7 +161,9 @@ class GradedKernel(RunningKernel):
 
         :raises KernelStopped: a limit was passed, the time of the cell among them; or it died.
         """
-        end = min(self._end, time.monotonic() + (self.limits.cell if timeout is None else timeout))
+        end = self._cell_end
+        if timeout is not None:
+            end = min(end, time.monotonic() + timeout)
         while True:
             self._hear()
             message = self._receive(self.kc.shell_channel.socket)
@@ -158,6 +177,10 @@ class GradedKernel(RunningKernel):
                 self.look(end)
                 self._poll()
 
+    def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
+        self._cell_end = min(self._end, time.monotonic() + self.cell_seconds)
+        return super().execute_cell_input(cell_input, allow_stdin)
+
     def get_message(self, stream: str, timeout: float | None = None) -> dict:
         """The next message that was published.
 
@@ -167,9 +190,9 @@ class GradedKernel(RunningKernel):
         end = time.monotonic() + (timeout or 0)
         while True:
             self._hear()
+            self.look(self._cell_end)  # each time: messages may never end
             if self._waiting:
                 return self._waiting.popleft()
-            self.look()
             if time.monotonic() > end:
                 raise Empty
             self._poll()
@@ -197,18 +220,23 @@ class GradedKernel(RunningKernel):
 
     # What is looked at --------------------------------------------------------------------------
 
+    def _swollen(self) -> bool:
+        """Whether this process has grown by more than what the kernel may say: an unfinished
+        message is in memory, and not yet received."""
+        return _resident() > self._resident + SWELL * self.limits.output + 2**28
+
     def look(self, end: float | None = None) -> None:
         """:raises KernelStopped: it passed a limit, or does not live."""
         if self.limit:
             limit = "" if self.limit == ENDED else self.limit
             raise KernelStopped(limit, "stopped before this cell")
-        if self.said > self.limits.output:
+        if self.said > self.limits.output or self._swollen():
             self._halt(TOO_MUCH_OUTPUT, f"more than {self.limits.output} bytes of output")
         if self.watch.breach:
             self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
         if end is not None and time.monotonic() > end:
             whole = time.monotonic() > self._end
-            seconds = self.limits.notebook if whole else self.limits.cell
+            seconds = self.limits.notebook if whole else self.cell_seconds
             what = "all cells together" if whole else "one cell"
             self._halt(TIMED_OUT, f"more than {seconds:g} seconds for {what}")
         if not self.is_alive():
@@ -244,6 +272,8 @@ class GradedKernel(RunningKernel):
         except zmq.Again:
             return None
         self.said += sum(map(len, parts))
+        if self.said > self.limits.output:
+            return {}  # it is stopped; what JSON of that size becomes in memory is not found out
         session = self.kc.session
         try:
             message = session.deserialize(session.feed_identities(parts)[1])

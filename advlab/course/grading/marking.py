@@ -38,10 +38,12 @@ class Marking:
 
     def refuse(self) -> None:
         """Settle what needs no run: answers that are not there, or call what they may not."""
-        context = self.chapter.setup
+        context = list(self.chapter.setup)  # and the answers before this one, as a notebook runs
         for check in self.chapter.checks:
             id = check.exercise.id
-            if id in self.answers.missing:
+            if check.hidden and id in self.found:
+                self.found[check.key] = self.found[id]
+            elif id in self.answers.missing:
                 said = f"the notebook has no answer to exercise {id}"
                 self.found[check.key] = (words.NO_ANSWER, said, "Its cell was there when released.")
             elif id in self.answers.untouched:
@@ -54,6 +56,8 @@ class Marking:
                 if name:
                     said, hint = refusal(id, check.exercise.title, name)
                     self.found[check.key] = (words.REFUSED, said, hint)
+                if not check.hidden:
+                    context.append(source)
 
     def open(self) -> list[str]:
         """The checks that are yet to be judged."""
@@ -104,8 +108,8 @@ class Marking:
                 points=check.points,
                 earned=check.points if status == words.PASSED else 0.0,
                 status=status,
-                message="" if check.hidden else message,
-                hint="" if check.hidden else hint,
+                message=message,
+                hint=hint,
                 hidden=check.hidden,
                 answer="" if check.hidden else code,
             )

@@ -90,8 +90,9 @@ class _Cell(IPyNbCell):
         kernel, ours = self.parent.kernel, self.cell.metadata["advlab"]
         # The time of the teacher's own cells, imports above all, is not the student's to keep.
         patience = START if ours["role"] == "given" else 0.0
-        seconds = max(kernel.limits.cell, patience)
-        self.output_timeout = self.config.option.nbval_cell_timeout = seconds
+        kernel.cell_seconds = max(kernel.limits.cell, patience)
+        # The kernel keeps the time itself.
+        self.output_timeout = self.config.option.nbval_cell_timeout = kernel.cell_seconds + START
         try:
             if not self.options["skip"]:
                 kernel.look()  # it may have died since the last cell

@@ -13,14 +13,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 from . import child as process
 from .jobs import GRADE, Job
 from .progress import Progress
 from .results import FAILED, Result
 from .settings import Settings
-from .slots import CONTROL, Slots
+from .slots import Slots
 from .store import Store
 
 Finished = tuple[str, Result]  # a key and its result
@@ -106,7 +105,7 @@ def on_this_machine(todo: dict[str, Job], workers: int, grade: str) -> Iterator[
     """Each key with its result as it comes; None about once a second."""
     waiting, running = deque(todo.items()), {}
     context = _context(grade)
-    slots = Slots(min(workers, len(todo)) if grade == GRADE and _may_fork(todo) else 0)
+    slots = Slots(min(workers, len(todo)), warm=grade == GRADE and _may_fork(todo))
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -162,18 +161,19 @@ class _Child:
     """A process that grades one job."""
 
     def __init__(self, context, key: str, job: Job, grade: str, slots: Slots):
-        self._slots, self._slot = slots, slots.take()
+        self._slots, self._place = slots, slots.take()
         self.key, self.chapter = key, job.chapter
         self.seconds = deadline(job.settings, grade)
         self.pipe, theirs = context.Pipe(duplex=False)
         self.process = context.Process(
             target=_grade,
-            args=(job.to_json(), grade, theirs, self._slot.control if self._slot else None),
+            args=(job.to_json(), grade, theirs, self._place.environment()),
         )
         try:
             self.process.start()
         except BaseException:
             self.pipe.close()
+            slots.give_back(self._place)
             raise
         finally:
             theirs.close()  # so that its death is the end of the pipe
@@ -206,13 +206,13 @@ class _Child:
             process.end(self.process.pid)
             self.process.join(5)
         self.pipe.close()
-        self._slots.give_back(self._slot)
-        self._slot = None
+        if self._place is not None:
+            self._slots.give_back(self._place)
+        self._place = None
 
 
-def _grade(job: dict, grade: str, pipe: Connection, control: Path | None) -> None:
-    if control is not None:
-        os.environ[CONTROL] = str(control)
+def _grade(job: dict, grade: str, pipe: Connection, place: dict[str, str]) -> None:
+    os.environ.update(place)
     parent = multiprocessing.parent_process()
     pipe.send_bytes(process.answer(job, grade, parent.join).encode())
     pipe.close()

@@ -39,7 +39,8 @@ class Mark:
     :param status: one of the words above.
     :param message: the check's sentence.
     :param hint: where to look; may be empty.
-    :param hidden: a check of the teacher's own; students see its title and whether it passed.
+    :param hidden: a check of the teacher's own; students see its title and whether it passed, and
+        no more. Message and hint are the teacher's to read.
     :param answer: the student's code; empty for a hidden check.
     """
 
@@ -59,8 +60,8 @@ class Result:
     """A submitted notebook, graded.
 
     :param chapter: the name of the teacher's notebook, ``"04-fgsm"``; empty if it has none.
-    :param status: :data:`GRADED`, a limit, :data:`BROKEN` or :data:`FAILED`.
-    :param reason: in a sentence, where the status is not :data:`GRADED`.
+    :param status: ``GRADED``, a limit, ``BROKEN`` or ``FAILED``.
+    :param reason: in a sentence, where the status is not ``GRADED``.
     :param marks: in the order of the chapter, hidden checks after the one that they belong to.
     :param notes: for the student: extra cells that were not run, an answer in two cells, …
     :param sandbox: the name of the level that it ran in; empty if it never ran.

@@ -54,6 +54,7 @@ def grade(job: Job) -> Result:
     sandbox = named(job.settings.sandbox, job.settings.image)
     marking = Marking(chapter, answers)
     marking.refuse()
+    ran = bool(marking.open())
     _run_all(marking, sandbox, job.settings)
     return Result(
         chapter=job.chapter,
@@ -61,7 +62,7 @@ def grade(job: Job) -> Result:
         reason=marking.reason,
         marks=marking.marks(),
         notes=answers.notes,
-        sandbox=sandbox.name,
+        sandbox=sandbox.name if ran else "",
         seconds=round(time.perf_counter() - start, 3),
     )
 

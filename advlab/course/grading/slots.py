@@ -1,54 +1,80 @@
-"""As many slots as notebooks are graded at one time, each mended when it is found dead."""
+"""As many places as notebooks are graded at one time: each with a core, and a slot for kernels."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .sandbox.warm import Slot
 
-# In the environment of a process that grades one notebook: the socket of its slot.
-CONTROL = "ADVLAB_GRADING_SLOT"
+# In the environment of a process that grades one notebook: the socket of its slot, and the number
+# of its place.
+CONTROL, PLACE = "ADVLAB_GRADING_SLOT", "ADVLAB_GRADING_PLACE"
+
+
+@dataclass
+class Place:
+    """Where one notebook at a time is graded.
+
+    :param number: from 0.
+    :param slot: where its kernels come from; None: they are started one by one.
+    """
+
+    number: int
+    slot: Slot | None = None
+
+    def environment(self) -> dict[str, str]:
+        """For the process that grades here."""
+        control = {CONTROL: str(self.slot.control)} if self.slot else {}
+        return {PLACE: str(self.number)} | control
 
 
 class Slots:
-    """The slots of a class: see :mod:`advlab.course.grading.sandbox.warm`.
+    """The places of a class; a slot that is found dead is made anew.
 
-    :param count: how many; 0 where kernels are started one by one.
+    :param count: how many.
+    :param warm: with slots, see :mod:`advlab.course.grading.sandbox.warm`.
     """
 
-    def __init__(self, count: int):
-        self._count = count
-        self._free: list[Slot] = []
-        self._all: list[Slot] = []
-        for _ in range(count):  # so that they import while other things are made ready
-            self._free.append(self._make())
+    def __init__(self, count: int, warm: bool):
+        self._warm = warm
+        self._all = [Place(n, _make() if warm else None) for n in range(count)]
+        self._free = list(self._all)
 
-    def take(self) -> Slot | None:
-        """A slot that nobody uses; None where there are none."""
-        while self._free:
-            slot = self._free.pop(0)
-            if slot.alive():
-                return slot
-            self._drop(slot)
-        return self._make() if len(self._all) < self._count else None
+    def take(self) -> Place:
+        """A place that nobody uses.
 
-    def give_back(self, slot: Slot | None) -> None:
+        :raises IndexError: there is none.
+        """
+        place = self._free.pop(0)
+        if place.slot is not None and not place.slot.alive():
+            place.slot.close()
+            place.slot = _make()
+        return place
+
+    def give_back(self, place: Place) -> None:
         """Another notebook may use it now."""
-        if slot is not None and slot in self._all:
-            self._free.append(slot)
+        self._free.append(place)
 
     def close(self) -> None:
-        """End them all, and all that came from them."""
-        for slot in list(self._all):
-            self._drop(slot)
+        """End all slots, and all that came from them."""
+        for place in self._all:
+            if place.slot is not None:
+                place.slot.close()
 
-    def _make(self) -> Slot:
-        from .boxes import make_slot
 
-        self._all.append(slot := make_slot())
-        return slot
+def _make() -> Slot:
+    from .boxes import make_slot
 
-    def _drop(self, slot: Slot) -> None:
-        self._all.remove(slot)
-        slot.close()
+    return make_slot()
+
+
+def pin(pid: int) -> None:
+    """Keep a process, and all that come from it, on the core of this place: however many a student
+    starts, the others' cores are theirs. Nothing where there is no place, or no way to do it."""
+    number = os.environ.get(PLACE)
+    if number is not None and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(pid, {cores[int(number) % len(cores)]})

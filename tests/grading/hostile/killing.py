@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .case import ANY, CRASHED, NOTHING, Case, attack, called, right
+from .case import ANY, CRASHED, NOTHING, Case, attack, called, right, solved
+from .chapter import solutions
 
 LATER = {"4.2": ANY, "1.4": ANY}
 
@@ -131,11 +132,14 @@ def input_gradient(model, x, y):
         "get_ipython().kernel.iopub_socket.close()\n" + called("pass"),
         marks=LATER,
     ),
-    right(
+    Case(
         "thread-that-kills-later",
-        "answers right, and has a thread kill the kernel during a later exercise",
-        "import os, threading\n",
-        "threading.Timer(0.4, os._exit, (0,)).start()",
+        "answers right, and has a thread kill the kernel during the next exercise",
+        answers={
+            "4.1": "import os, threading\n"
+            + solved("threading.Timer(0.5, os._exit, (0,)).start()"),
+            "4.2": "import time\ntime.sleep(1)\n" + solutions()["4.2"],
+        },
         marks=LATER | {"4.1": ANY},
     ),
     right(

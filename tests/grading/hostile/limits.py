@@ -56,11 +56,12 @@ CASES = [
         "import time\n" + GROW + called("grow()"),
         MEMORY,
     ),
-    stopped(
+    attack(
         "memory-at-once",
         "takes 3 GB of memory in one piece",
         called('held = b"x" * (3 << 30)\nimport time\ntime.sleep(20)'),
-        MEMORY,
+        status=GRADED | MEMORY,  # refused, or stopped
+        marks=LATER | {"4.1": NOTHING},
     ),
     stopped(
         "memory-of-several-processes",
@@ -162,7 +163,7 @@ def input_gradient(model, x, y):
         marks=LATER,
         says="File too large",
     ),
-    stopped(
+    attack(
         "many-files",
         "writes 300 MB in files of 5 MB",
         "import time\n"
@@ -170,7 +171,8 @@ def input_gradient(model, x, y):
             "for n in range(60):\n    open(f'file-{n}', 'wb').write(b'x' * (5 << 20))\n"
             "    time.sleep(0.02)\ntime.sleep(5)"
         ),
-        DISK,
+        status=GRADED | DISK,  # refused, or stopped
+        marks=LATER | {"4.1": NOTHING},
     ),
     stopped(
         "sockets-folder-filled",
@@ -202,6 +204,8 @@ for n in range(3):
     open(f"file-{n}", "wb").write(b"x" * (13 << 20))
 os.chdir("/")
 """,
+        status=GRADED | DISK,  # where it cannot be counted, it is too much
+        marks=LATER | {"4.1": ANY},
     ),
     right(
         "folders-without-end",
@@ -210,6 +214,8 @@ os.chdir("/")
         "here = os.getcwd()\nos.mkdir('closed')\nopen('closed/file', 'w').close()\n"
         "os.chmod('closed', 0)\n"
         "for _ in range(1500):\n    os.mkdir('d' * 100)\n    os.chdir('d' * 100)\nos.chdir('/')",
+        status=GRADED | DISK,  # where it cannot be counted, it is too much
+        marks=LATER | {"4.1": ANY},
     ),
     attack(
         "limits-raised",

@@ -76,8 +76,12 @@ found = set()
 for root in roots:
     for name in ("judging.py", "errors.py", "checks.py", "exercises", "grading", "release.py"):
         for place in ("course/", "advlab/course/", "*/advlab/course/"):
-            found |= {p for p in glob.glob(f"{root}/{place}{name}")
-                      if os.path.isfile(p) or os.listdir(p)}""",
+            for path in glob.glob(f"{root}/{place}{name}"):
+                try:
+                    if os.path.isfile(path) and open(path) or os.listdir(path):
+                        found.add(path)
+                except OSError:
+                    pass""",
     ),
     looks(
         "verdicts-as-modules",

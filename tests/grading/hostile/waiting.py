@@ -51,8 +51,8 @@ CASES = [
     ),
     Case(
         "just-below-the-limits",
-        "sleeps in each cell for most of its time: it is slow, and it is right",
-        answers={"4.1": "import time\n" + solved("time.sleep(3)")},
+        "sleeps for half of the time that a cell has: it is slow, and it is right",
+        answers={"4.1": "import time\n" + solved("time.sleep(6)")},
     ),
     Case(
         "each-cell-in-time",

@@ -41,7 +41,9 @@ class World:
         self.precious.write_text(secret("precious"))
         self.precious.chmod(0o666)
         self._listen()
-        self.victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+        # It ends with us, whatever ends us; the last word is how a case knows it again.
+        argv = [sys.executable, "-c", "import sys; sys.stdin.read()", "victim-3600"]
+        self.victim = subprocess.Popen(argv, stdin=subprocess.PIPE)
 
     def _listen(self) -> None:
         self._sockets = []
@@ -78,7 +80,7 @@ class World:
         for listener in self._sockets:
             listener.close()
         self.victim.kill()
-        self.victim.wait()
+        self.victim.communicate()
 
     def fill(self, code: str) -> str:
         """``@outside@`` and its like, as Python literals."""

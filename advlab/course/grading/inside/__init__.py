@@ -43,7 +43,7 @@ def _record(id: str, seed: int, source: str, answers: Callable, forbids: tuple[s
     try:
         given = answers()
     except NameError as error:
-        return encode({"exercise": id, "error": {"type": "NameError", "message": str(error)}})
+        return encode({"exercise": id, "error": {"type": "undefined", "message": str(error)}})
     space: dict[str, Any] = {"__name__": f"probe of {id}"}
     exec(compile(source, f"<probe of {id}>", "exec"), space)
     with guard(forbids):

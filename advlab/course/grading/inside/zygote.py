@@ -6,7 +6,7 @@ empty scratch folder, an empty /tmp and /dev/shm, gives up its user, its capabil
 to new ones, and only then becomes a kernel. When that ends, its process namespace ends with all
 that is in it.
 
-The grader connects to a socket that it holds (descriptor 3, outside of all that a student's code
+The grader connects to a socket that it holds (which lies outside of all that a student's code
 sees), sends what is to be started as one line of JSON, and keeps the connection open for as long
 as the kernel shall live.
 """
@@ -27,7 +27,6 @@ import socket
 import struct
 import sys
 
-CONTROL = 3
 # <sched.h>, <sys/mount.h>, <linux/prctl.h>, <linux/capability.h>
 NEW_MOUNTS, NEW_UTS, NEW_IPC, NEW_PROCESSES = 0x00020000, 0x04000000, 0x08000000, 0x20000000
 READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, REMOUNT = 1, 2, 4, 8, 32
@@ -49,16 +48,16 @@ def _mount(kind: str, where: str, flags: int, options: str = "") -> None:
     _call("mount", kind.encode(), where.encode(), kind.encode(), flags, options.encode())
 
 
-def serve(sockets: str) -> None:
+def serve(control: socket.socket, sockets: str) -> None:
     """Fork for each connection, one after the other, until the grader is gone.
 
+    :param control: where the grader connects.
     :param sockets: the folder in which kernels make their sockets, emptied after each.
     """
     # Nobody with the same user may look into this process, or write into it.
     _call("prctl", NOT_DUMPABLE, 0, 0, 0, 0)
     gc.collect()
     gc.freeze()  # what is imported stays as it is, and shared
-    control = socket.socket(fileno=CONTROL)
     while True:
         connection, _ = control.accept()
         child = os.fork()
@@ -107,6 +106,7 @@ def _keep(connection: socket.socket) -> None:
 
 
 def _empty(folder: str) -> bool:
+    os.chmod(folder, 0o700)
     entries = [entry.path for entry in os.scandir(folder)]
     if entries:
         # It goes down where paths are too long for Python, and takes no limits of ours with it.
@@ -137,15 +137,16 @@ def _first(wanted: dict, tell: int, connection: int) -> None:
 def _mounts(wanted: dict) -> None:
     _mount("none", "/", RECURSIVE | PRIVATE)
     safe, size = NO_SUID | NO_DEVICES, f"size={wanted['limits']['disk']},mode=1777"
-    run = os.path.dirname(wanted["scratch"])
-    kept = os.open(run, os.O_PATH)
+    # What lies in /tmp and is to be seen there all the same.
+    kept = {path: os.open(path, os.O_PATH) for path in wanted["keep"]}
     for place in ("/tmp", "/dev/shm"):
         _mount("tmpfs", place, safe, size)
-    if not os.path.isdir(run):  # it lies in /tmp, where nothing is to be seen now
-        os.makedirs(run, mode=0o755)
-        source = f"/proc/self/fd/{kept}".encode()
-        _call("mount", source, run.encode(), None, BIND | RECURSIVE, None)
-    os.close(kept)
+    for path, handle in kept.items():
+        if not os.path.isdir(path):
+            os.makedirs(path, mode=0o755)
+            source = f"/proc/self/fd/{handle}".encode()
+            _call("mount", source, path.encode(), None, BIND | RECURSIVE, None)
+        os.close(handle)
     _mount("tmpfs", wanted["scratch"], safe, size)
     for name, source in wanted["given"].items():
         to = os.path.join(wanted["scratch"], name)
@@ -195,6 +196,7 @@ def _become(wanted: dict) -> None:
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
     os.closerange(3, 4096)
+    os.nice(5)  # the graders come first
     os.chdir(wanted["scratch"])
     os.environ.clear()
     os.environ.update(wanted["environment"])
@@ -232,4 +234,4 @@ def preload() -> None:
 
 if __name__ == "__main__":
     preload()
-    serve(sys.argv[1])
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

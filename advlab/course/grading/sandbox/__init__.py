@@ -10,13 +10,13 @@ from .base import Box, Sandbox
 LEVELS = ("bubblewrap", "unshare", "landlock", "plain")
 ENGINES = ("docker", "podman")
 
-__all__ = ["ENGINES", "LEVELS", "Box", "Sandbox", "choose", "named"]
+__all__ = ["ENGINES", "LEVELS", "Box", "Sandbox", "choose", "named", "passed_over"]
 
 
 def choose(name: str = "auto", image: str = "") -> Sandbox:
     """The level called ``name``, or the strongest one that works on this machine.
 
-    :param name: ``"auto"``, one of :data:`LEVELS`, or an engine, ``"docker"`` or ``"podman"``.
+    :param name: ``"auto"``, one of ``LEVELS``, or an engine, ``"docker"`` or ``"podman"``.
     :param image: of the container; for an engine only.
     :raises ValueError: an unknown name; a level that does not work here, with the reason.
     """
@@ -42,6 +42,12 @@ def named(name: str, image: str = "") -> Sandbox:
         return _level(name)
     known = ", ".join(("auto", *LEVELS, *ENGINES))
     raise ValueError(f"sandbox: expected one of {known}; found {name!r}")
+
+
+def passed_over(level: Sandbox) -> dict[str, str]:
+    """The levels stronger than this one, each with the reason why it does not work here."""
+    stronger = LEVELS[: LEVELS.index(level.name)] if level.name in LEVELS else ()
+    return {name: _level(name).unavailable() for name in stronger}
 
 
 def _level(name: str) -> Sandbox:

@@ -56,7 +56,8 @@ def limit(options: dict) -> None:
         _set(resource.RLIMIT_CPU, seconds, seconds + 1)
     if sys.platform != "linux":
         return
-    _set(resource.RLIMIT_MSGQUEUE, 0)
+    for kind in (resource.RLIMIT_MSGQUEUE, resource.RLIMIT_NICE, resource.RLIMIT_RTPRIO):
+        _set(kind, 0)
     # Should the whole machine run out of memory, this goes first, and not the grader.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")

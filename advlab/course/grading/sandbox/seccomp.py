@@ -31,7 +31,8 @@ NUMBERS = {
     "fspick": (433, 433), "mount_setattr": (442, 442), "keyctl": (250, 219),
     "add_key": (248, 217), "request_key": (249, 218), "bpf": (321, 280),
     "perf_event_open": (298, 241), "userfaultfd": (323, 282), "name_to_handle_at": (303, 264),
-    "open_by_handle_at": (304, 265), "init_module": (175, 105), "finit_module": (313, 273),
+    "open_by_handle_at": (304, 265), "fallocate": (285, 47), "init_module": (175, 105),
+    "finit_module": (313, 273),
     "delete_module": (176, 106), "kexec_load": (246, 104), "kexec_file_load": (320, 294),
     "reboot": (169, 142), "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89),
     "quotactl": (179, 60), "quotactl_fd": (443, 443), "syslog": (103, 116),
@@ -64,7 +65,7 @@ SILENT = """
 # Not there: other ways to do the same, or memory that belongs to no process.
 MISSING = """
     clone3 openat2 memfd_create memfd_secret io_uring_setup io_uring_enter io_uring_register
-    shmget semget msgget mq_open
+    shmget semget msgget mq_open fallocate
 """
 # Not permitted.
 DENIED = """

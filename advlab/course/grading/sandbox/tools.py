@@ -87,8 +87,10 @@ def resources(limits: Limits) -> dict[str, int]:
         "fsize": limits.file,
         "memlock": 2**16,
         "msgqueue": 0,
+        "nice": 0,
         "nofile": 1024,
         "nproc": limits.processes,
+        "rtprio": 0,
     }
     found = {}
     for name, value in wanted.items():
@@ -157,6 +159,11 @@ TRIAL = (
 
 def trial(sandbox: Sandbox) -> str:
     """Run something small inside. What went wrong, in the words of the programs; empty: nothing."""
+    # A second time before a level is given up for a weaker one: a busy machine passes.
+    return _trial(sandbox) and _trial(sandbox)
+
+
+def _trial(sandbox: Sandbox) -> str:
     # A uid that nobody else has: the system counts processes by uid.
     user = 300_000 + os.getpid() % 100_000 if os.getuid() == 0 else None
     with tempfile.TemporaryDirectory(prefix="advlab-") as folder:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ..slots import pin
 from . import tools
 from .base import Box, Sandbox
 from .bubblewrap import CONNECTION, Bubblewrap, options
@@ -51,11 +52,11 @@ class Slot:
             self.control.chmod(0o600)
             listening.listen(1)
             feed = [tools.tool("env"), "-i", tools.tool("sh"), "-c"]
-            feed += [f'exec "$@" 3<&{listening.fileno()} {CONNECTION}< "$0"', str(box.connection)]
+            feed += [f'exec "$@" {CONNECTION}< "$0"', str(box.connection)]
             # bwrap's --clearenv left nothing: what is imported meets the environment of a kernel.
             pairs = [f"{name}={value}" for name, value in box.environment.items()]
             inner = [tools.tool("env"), f"--chdir={box.scratch}", "-i", *pairs]
-            inner += [sys.executable, str(script), str(box.sockets)]
+            inner += [sys.executable, str(script), str(listening.fileno()), str(box.sockets)]
             bwrap = [tools.tool("bwrap"), *options(box), "--cap-add", "ALL", "--"]
             self._process = subprocess.Popen(
                 [*feed, *bwrap, *inner],
@@ -100,6 +101,8 @@ class Forked:
             self.pid = struct.unpack("3i", extra[0][2])[0]
             if group is not None:
                 group.add(self.pid)
+            pin(self.pid)
+            box.sockets.chmod(0o700)
             if box.user is not None:
                 os.chown(box.sockets, box.user, box.user)
             self._connection.sendall(_wanted(box, content))
@@ -139,6 +142,7 @@ class Forked:
 def _wanted(box: Box, content: str) -> bytes:
     limits = box.limits
     wanted = {
+        "keep": [str(path) for path in (box.run, *box.readable)],
         "scratch": str(box.scratch),
         "sockets": str(box.sockets),
         "connection": str(box.connection),
