@@ -14,7 +14,7 @@ from advlab.course.grading.kernel import GradedKernel, KernelStopped
 from advlab.course.grading.sandbox.bubblewrap import Bubblewrap
 from advlab.course.grading.sandbox.warm import WarmError
 from advlab.course.grading.settings import Limits, Settings
-from advlab.course.grading.slots import CONTROL, Slots
+from advlab.course.grading.slots import CONTROL, PLACE, Slots
 
 LIMITS = Limits(cell=20, notebook=60, memory=1500 * 2**20, disk=50 * 2**20)
 
@@ -84,10 +84,9 @@ def test_it_starts_with_torch_imported_and_nothing_else_of_anyone(slot):
 
 LEAVE = """
 import os, subprocess, sys
-for folder in ({scratch!r}, "/tmp", "/dev/shm", {sockets!r}):
+for folder in ({scratch!r}, "/tmp", "/dev/shm"):
     open(folder + "/left", "w").write("from the first")
-deep = {sockets!r}
-os.chdir(deep)
+os.chdir("/tmp")
 for _ in range(1200):
     os.mkdir("d"); os.chdir("d")
 open("bottom", "w").write("x" * 1000)
@@ -101,7 +100,7 @@ print("done")
 def test_nothing_of_one_is_there_for_the_next(slot):
     with Kernel(slot) as kernel:
         box = kernel.box
-        code = LEAVE.format(scratch=str(box.scratch), sockets=str(box.sockets))
+        code = LEAVE.format(scratch=str(box.scratch))
         assert kernel.run(code) == "done"
         assert int(kernel.run("print(len([p for p in os.listdir('/proc') if p.isdigit()]))")) >= 3
     with Kernel(slot) as kernel:
@@ -138,6 +137,11 @@ DENIED = {
     "write packages": "open({site!r} + '/x', 'w')",
     "write the connection file": "open({connection!r}, 'a')",
     "replace the connection file": "import os; os.rename({connection!r}, {connection!r} + 'x')",
+    "fill the folder of the sockets": "open({sockets!r} + '/x', 'w')",
+    "put another socket in place": "import os; os.unlink({sockets!r} + '/k-1')",
+    "open it again": "import os; os.chmod({sockets!r}, 0o777); open({sockets!r} + '/x', 'w')",
+    "leave its core": "import os; os.sched_setaffinity(0, {{0, 1}})",
+    "go first": "import os; old = os.nice(0); os.nice(-1); print(-1 if os.nice(0) == old else 0)",
     "see the control socket": "import os; os.stat({control!r})",
     "read the home of root": "import os; os.listdir('/root/.ssh')",
     "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 2)",
@@ -154,6 +158,7 @@ def test_what_is_denied(slot, what):
         code = DENIED[what].format(
             site=str(site.site().folder),
             connection=str(kernel.box.connection),
+            sockets=str(kernel.box.sockets),
             control=str(slot.control),
             port=server.getsockname()[1],
         )
@@ -214,15 +219,40 @@ def test_without_a_slot_that_lives_the_kernel_is_started(monkeypatch):
     assert runner.grade(job).earned == 2
 
 
-def test_slots_are_mended_and_ended():
-    slots = Slots(1)
-    first = slots.take()
-    assert slots.take() is None
-    first.close()
-    slots.give_back(first)
-    second = slots.take()
-    assert second is not first
-    assert second.alive()
-    slots.close()
-    assert not second.alive()
-    assert not second.control.parent.exists()
+def test_a_slot_whose_folder_was_filled_in_between_is_emptied(slot):
+    """Whoever finds a way to write there all the same leaves nothing for the next."""
+    with Kernel(slot) as kernel:
+        deep = kernel.box.sockets
+        deep.chmod(0o700)
+        here = os.open(deep, os.O_RDONLY)
+        for _ in range(1200):
+            os.mkdir("d", dir_fd=here)
+            here, old = os.open("d", os.O_RDONLY, dir_fd=here), here
+            os.close(old)
+        os.close(here)
+    with Kernel(slot) as kernel:
+        assert kernel.run(f"import os; os.listdir({str(deep)!r})") == "PermissionError"
+        assert not os.path.exists(deep / "d")
+
+
+def test_places_are_mended_and_ended(monkeypatch):
+    places = Slots(2, warm=True)
+    first, other = places.take(), places.take()
+    assert (first.number, other.number) == (0, 1)
+    assert first.environment()[CONTROL] == str(first.slot.control)
+    with pytest.raises(IndexError):
+        places.take()
+    dead = first.slot
+    dead.close()
+    places.give_back(first)
+    assert places.take().slot is not dead
+    assert first.slot.alive()
+    # Its kernels stay on the core of the place.
+    monkeypatch.setenv(PLACE, "1")
+    cores = sorted(os.sched_getaffinity(0))
+    with Kernel(other.slot) as kernel:
+        found = kernel.run("import os; print(sorted(os.sched_getaffinity(0)))")
+        assert found == str([cores[1 % len(cores)]])
+    places.close()
+    assert not first.slot.alive()
+    assert not other.slot.control.parent.exists()
