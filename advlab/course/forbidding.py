@@ -18,9 +18,11 @@ from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
-from .meanings import Forbids, Scope
+from .ipython import Entangled, parse
+from .meanings import MOST_STEPS, Forbids, Scope, last_name
 
 MAX_DEPTH = 6  # helpers of helpers, text in text
+ENTANGLED = "too entangled"  # in place of a name
 _READS_TEXT = ("eval", "exec", "compile", "run_cell", "run_line_magic", "run_cell_magic")
 
 
@@ -31,6 +33,8 @@ def called(
     namespace: Mapping[str, Any] | None = None,
 ) -> str | None:
     """The first of the names that the answer uses, or None. What does not parse uses none.
+
+    :data:`ENTANGLED` where that cannot be told in a reasonable time.
 
     :param source: the answer.
     :param forbids: dotted names, ``"advlab.attacks.FGSM"``.
@@ -43,29 +47,33 @@ def called(
 def _called(source, forbids, context, namespace, seen: set[Any]) -> str | None:
     outer = Scope(None, forbids=Forbids(forbids))
     outer.values.update({name: [value] for name, value in namespace.items()})
-    for text in context:
-        outer.learn(_parse(text))
     scope = Scope(outer)
     try:
+        for text in context:
+            outer.learn(_parse(text))
+        outer.forbids.left = MOST_STEPS  # those so far were not the answer's
         scope.learn(body := _parse(source))
         return _Reader(scope, seen).read(body)
     except RecursionError:
         return None
+    except Entangled:
+        return ENTANGLED
 
 
 def _parse(source: str) -> list[ast.stmt]:
     """The statements, also where some lines are for IPython; none of what does not parse."""
-    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-        return ast.parse(source).body
     with suppress(SyntaxError, ValueError, RecursionError, MemoryError, ImportError):
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        return ast.parse(TransformerManager().transform_cell(source)).body
+        return parse(source).body
     return []
 
 
 def refusal(id: str, title: str, found: str) -> tuple[str, str]:
     """The sentence and the hint for an answer that calls ``found``."""
+    if found == ENTANGLED:
+        return (
+            f"the answer to {id} cannot be read: too entangled",
+            "Its names stand for names that stand for names. Write it in fewer steps.",
+        )
     name = title[:1].lower() + title[1:] if title[1:2].islower() else title
     return (
         f"{id} ({name}) asks you to write this yourself: the answer calls {found}",
@@ -103,6 +111,7 @@ class _Reader:
         return None
 
     def visit(self, node: ast.AST) -> str | None:
+        self.forbids.spend()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             return self.visit_function(node)
         if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
@@ -140,6 +149,7 @@ class _Reader:
         if isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
             return None
         for value in self.scope.meanings(node):
+            self.forbids.spend()
             if (found := self.forbids.named(value)) is not None:
                 return found
             if (found := self.of_helper(value)) is not None:
@@ -158,11 +168,14 @@ class _Reader:
 
     def of_text(self, node: ast.Call) -> str | None:
         """``eval("attacks.FGSM")(…)``: the text is read as well."""
-        name = getattr(node.func, "id", getattr(node.func, "attr", None))
+        name = last_name(node.func)
         if name not in _READS_TEXT or not node.args or self.depth > MAX_DEPTH:
             return None
         text = self.scope.constant(node.args[-1 if name.startswith("run_") else 0])
-        body = _parse(textwrap.dedent(text)) if isinstance(text, str) else []
+        if not isinstance(text, str):
+            return None
+        self.forbids.spend(len(text))  # once more for each time that it is read
+        body = _parse(textwrap.dedent(text))
         self.scope.learn(body)
         return self.inside(self.scope, 1).read(body)
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections import deque
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from .guarding import locate
+from .ipython import Entangled
+
+# Of one reading, in looks at a node, a value or a character. The longest answer of the course takes
+# about LONGEST_OWN; names that stand for names in a dozen ways each would take more than years.
+MOST_STEPS = 1_000_000
 
 
 class Path(str):
@@ -32,15 +38,32 @@ class Forbids:
             if (found := locate(name)) is not None and isinstance(found[0], type)
         }
         self.roots = {name.partition(".")[0] for name in dotted}
+        self.left = MOST_STEPS
+        self.names: dict[ast.expr, frozenset[str]] = {}
+
+    def spend(self, steps: int = 1) -> None:
+        """:raises Entangled: there are none left."""
+        self.left -= steps
+        if self.left < 0:
+            raise Entangled
 
     def named(self, value: Any) -> str | None:
-        """Which of the names the value is: the object itself, or an instance of the class."""
+        """Which of the names the value is: the object, a class made from it, or an instance."""
         if isinstance(value, Path):
             return next((n for n in self.dotted if value == n), None)
+        kind = value if isinstance(value, type) else type(value)
         for name, found in self.objects:
-            if value is found or (isinstance(found, type) and type(value) is found):
+            if value is found or (isinstance(found, type) and issubclass(kind, found)):
                 return name
         return None
+
+    def mentions(self, node: ast.expr, name: str) -> bool:
+        """Whether the name is in the expression: ``f = f or g`` says nothing about f by itself."""
+        if node not in self.names:
+            found = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+            self.spend(len(found))
+            self.names[node] = frozenset(found)
+        return name in self.names[node]
 
     def module(self, dotted: str) -> Any:
         """A module that is loaded, or its path. Nothing is imported on a student's word."""
@@ -61,6 +84,7 @@ class Scope:
         self.values: dict[str, list[Any]] = {}
 
     def bind(self, name: str, value: Any) -> None:
+        self.forbids.spend()
         self.values.setdefault(name, []).append(value)
 
     def find(self, name: str) -> list[Any]:
@@ -73,9 +97,10 @@ class Scope:
 
     def learn(self, body: list[ast.stmt]) -> None:
         """Note what these statements bind, without going into functions."""
-        waiting: list[ast.AST] = list(body)
+        waiting: deque[ast.AST] = deque(body)
         while waiting:
-            node = waiting.pop(0)
+            node = waiting.popleft()
+            self.forbids.spend()
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 self.bind(node.name, node)
                 continue
@@ -121,13 +146,15 @@ class Scope:
         """The objects that an expression may stand for; none where nothing is known."""
         if node is None or depth > 20:
             return []
+        self.forbids.spend()
         if isinstance(node, ast.Name):
             found = []
             for value in self.find(node.id):
-                if isinstance(value, ast.expr):
-                    found += [] if _mentions(value, node.id) else self.meanings(value, depth + 1)
-                else:
+                self.forbids.spend()
+                if not isinstance(value, ast.expr):
                     found.append(value)
+                elif not self.forbids.mentions(value, node.id):
+                    found += self.meanings(value, depth + 1)
             return found
         if isinstance(node, ast.Attribute):
             bases = self.meanings(node.value, depth + 1)
@@ -149,13 +176,13 @@ class Scope:
         key = self.constant(node.slice)
         if not isinstance(key, str):
             return []
-        whole = ast.unparse(node.value)
-        if whole in ("globals()", "locals()", "vars()"):
-            return self.meanings(ast.Name(key, ast.Load()), depth + 1)
-        if whole.endswith("modules"):
-            return [self.forbids.module(key)]
         inner = node.value
-        if isinstance(inner, ast.Call) and ast.unparse(inner.func) == "vars" and inner.args:
+        called = last_name(inner.func) if isinstance(inner, ast.Call) else ""
+        if called in ("globals", "locals", "vars") and not inner.args:
+            return self.meanings(ast.Name(key, ast.Load()), depth + 1)
+        if last_name(inner) == "modules":
+            return [self.forbids.module(key)]
+        if called == "vars":
             inner = inner.args[0]
         elif not (isinstance(inner, ast.Attribute) and inner.attr == "__dict__"):
             return []
@@ -163,7 +190,7 @@ class Scope:
 
     def result(self, node: ast.Call, depth: int) -> list[Any]:
         """``getattr(attacks, "FGSM")``, ``import_module("advlab.attacks")``."""
-        name = ast.unparse(node.func).rpartition(".")[2]
+        name = last_name(node.func)
         given = [self.constant(arg) for arg in node.args]
         if name in ("getattr", "__getattribute__", "__getattr__") and given:
             inner = node.args[0] if len(given) > 1 else getattr(node.func, "value", None)
@@ -180,19 +207,31 @@ class Scope:
         """A string that is written out, perhaps in pieces; None where it is computed."""
         if depth > 20:
             return None
+        self.forbids.spend()
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            parts = [self.constant(part, depth + 1) for part in (node.left, node.right)]
-            return "".join(parts) if all(isinstance(part, str) for part in parts) else None
-        if isinstance(node, ast.JoinedStr | ast.FormattedValue):
-            pieces = node.values if isinstance(node, ast.JoinedStr) else [node.value]
-            parts = [self.constant(part, depth + 1) for part in pieces]
-            return "".join(parts) if all(isinstance(part, str) for part in parts) else None
+            return self.joined([node.left, node.right], depth)
+        if isinstance(node, ast.JoinedStr):
+            return self.joined(node.values, depth)
+        if isinstance(node, ast.FormattedValue):
+            return self.joined([node.value], depth)
         if isinstance(node, ast.Name):
             values = [v for v in self.find(node.id) if isinstance(v, ast.expr)]
             return self.constant(values[0], depth + 1) if len(values) == 1 else None
         return None
+
+    def joined(self, pieces: list[ast.expr], depth: int) -> str | None:
+        parts = [self.constant(part, depth + 1) for part in pieces]
+        if not all(isinstance(part, str) for part in parts):
+            return None
+        self.forbids.spend(sum(map(len, parts)))  # twenty doublings of a long text fill a disk
+        return "".join(parts)
+
+
+def last_name(node: ast.expr) -> str:
+    """``getattr`` of ``builtins.getattr``; empty where it is no name."""
+    return getattr(node, "attr", getattr(node, "id", ""))
 
 
 def attribute(value: Any, name: str) -> Any:
@@ -206,8 +245,3 @@ def attribute(value: Any, name: str) -> Any:
     if isinstance(value, type):
         return getattr(value, name, None)
     return None
-
-
-def _mentions(node: ast.expr, name: str) -> bool:
-    """``f = f or g`` says nothing about f by itself."""
-    return any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node))

@@ -13,7 +13,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbval.plugin import find_comment_markers
 
 from advlab.course.grading import answers as module
-from advlab.course.grading.answers import NotAnswers, cells, read_answers
+from advlab.course.grading.answers import read_answers
+from advlab.course.grading.cells import NotAnswers, cells
 
 CHAPTER = book()["04-fgsm"]
 GRADIENT = "def gradient(x):\n    return x.grad"

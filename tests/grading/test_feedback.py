@@ -14,7 +14,7 @@ from feedback_cases import (
 
 from advlab.course.grading.commonest import grouped, histogram, pattern
 from advlab.course.grading.display import MOST_LINES, highlighted
-from advlab.course.grading.feedback import summary_page
+from advlab.course.grading.feedback import _mark, summary_page
 from advlab.course.grading.gradebook import collect
 from advlab.course.grading.results import (
     BROKEN,
@@ -228,3 +228,8 @@ def test_histograms():
 
 def test_an_empty_class_has_a_page():
     assert "students 0" in text(summary_page(collect([], {"04-fgsm": {"4.1": 2}}, Rule())))
+
+
+def test_what_a_hidden_check_said_is_not_even_given_to_the_template():
+    shown = _mark(mark("4.1", NOT_YET, "SECRET", hidden=True, hint="SECRET", answer="SECRET"))
+    assert "SECRET" not in str(shown)

@@ -12,7 +12,7 @@ import pytest
 from advlab.cli import main
 from advlab.course.grading import cli
 from advlab.course.grading.classes import Graded, grade_class
-from advlab.course.grading.results import BROKEN, FAILED, GRADED, PASSED, Mark, Result
+from advlab.course.grading.results import BROKEN, FAILED, GRADED, NOT_YET, PASSED, Mark, Result
 from advlab.course.grading.sandbox import choose
 from advlab.course.grading.settings import Limits, Settings
 
@@ -41,7 +41,8 @@ def judged(monkeypatch):
             Mark(id, "title", points, points, PASSED, "") for id, points in classroom.POINTS.items()
         )
         result = Result(classroom.CHAPTER, GRADED, marks=marks, sandbox=LEVEL)
-        return {job.key(): given.get("result", result) for job in jobs}
+        # The chapter's own solution is graded first, for nobody.
+        return {job.key(): given.get("result", result) if job.student else result for job in jobs}
 
     monkeypatch.setattr("advlab.course.grading.classes.run", run)
     return given
@@ -104,6 +105,24 @@ def test_where_the_grader_fails_the_status_is_1(room, judged, tmp_path, capsys):
     assert "a reason" in (tmp_path / "grades" / "gradebook.csv").read_text()
 
 
+def test_a_check_that_the_chapters_own_solution_fails_stops_before_the_class(
+    room, monkeypatch, tmp_path, capsys
+):
+    graded = []
+
+    def run(jobs, store, **options):
+        graded.extend(job.student for job in jobs)
+        mark = Mark("4.1", "One image", 1, 0, NOT_YET, "division by zero", hidden=True)
+        return {"key": Result(classroom.CHAPTER, GRADED, marks=(mark,))}
+
+    monkeypatch.setattr("advlab.course.grading.classes.run", run)
+    assert grade(room, tmp_path / "grades") == 2
+    said = capsys.readouterr().err
+    assert "own solution does not pass the hidden check 'One image' of 4.1" in said
+    assert "division by zero" in said
+    assert graded == [""]
+
+
 def test_an_interrupt_says_how_to_go_on(room, monkeypatch, tmp_path, capsys):
     def run(jobs, store, **options):
         raise KeyboardInterrupt
@@ -118,7 +137,7 @@ def test_a_level_that_isolates_nothing_is_said_loudly(room, judged, tmp_path, ca
     cli._say(level(), "3 submissions")
     out, err = capsys.readouterr()
     assert "advlab: NOT ISOLATED: " in err
-    assert "sandbox open: a student's code sees everything" in out
+    assert "sandbox open: sees everything" in out
 
 
 @pytest.mark.parametrize(("root", "said"), [(0, True), (1000, False)])

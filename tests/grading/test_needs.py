@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from advlab.course.grading.needs import _parse, needed
+from advlab.course.grading.needs import needed
+from advlab.course.ipython import parse
 from advlab.course.notebooks import find_notebooks, read, tasks
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -24,7 +25,7 @@ def test_with_the_cells_that_it_needs_a_solved_chapter_passes(path, capsys):
     space = {"__name__": "__main__"}
     for n, cell in enumerate(code):
         if n in found or n in answers:
-            exec(compile(_parse(cell.source), f"cell {n + 1}", "exec"), space)
+            exec(compile(parse(cell.source), f"cell {n + 1}", "exec"), space)
     assert capsys.readouterr().out.count(" passed: ") == len(tasks(notebook, path))
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from nbformat import NotebookNode
 
 from ..notebooks import Task, strip, tasks
+from .cells import Cell, NotAnswers, bare, cells
 from .clean import one_line
 
 MOST_CHARACTERS = 200_000  # of one answer
@@ -22,10 +20,6 @@ MOST_CELLS = 20  # of one answer
 _NBVAL = re.compile(
     r"NBVAL_(?:IGNORE_OUTPUT|CHECK_OUTPUT|RAISES_EXCEPTION|SKIP)|PYTEST_VALIDATE_IGNORE_OUTPUT"
 )
-
-
-class NotAnswers(ValueError):
-    """Bytes that are no notebook of format 4: why, in a sentence for the student."""
 
 
 @dataclass(frozen=True)
@@ -54,76 +48,6 @@ class Answers:
         return not (self.sources or self.untouched or self.refused)
 
 
-@dataclass(eq=False)  # by identity: a copied cell is another cell
-class Cell:
-    """A cell of a student's notebook: what may be looked at."""
-
-    kind: str
-    id: str
-    exercise: str  # its metadata's; empty where there is none
-    tagged: bool  # as a check
-    source: str
-
-    @cached_property
-    def bare(self) -> str:
-        """The source without what an editor may add or take at the ends of lines."""
-        return _bare(self.source)
-
-
-def _bare(source: str) -> str:
-    return "\n".join(line.rstrip() for line in source.strip().splitlines())
-
-
-def cells(notebook: bytes) -> list[Cell]:
-    """The cells of a notebook, of which nothing is believed.
-
-    :raises NotAnswers: not JSON, nested too deeply, another format, or cells of another form.
-    """
-    try:
-        raw = json.loads(notebook)
-    except RecursionError:
-        raise NotAnswers("the notebook is JSON nested too deeply to be read") from None
-    except json.JSONDecodeError as error:
-        raise NotAnswers(f"not a notebook: the file is not JSON ({error})") from None
-    except (ValueError, MemoryError):  # no text, or a number of a million digits
-        raise NotAnswers("not a notebook: the file is not JSON that can be read") from None
-    version = raw.get("nbformat") if isinstance(raw, dict) else None
-    if isinstance(version, bool) or not isinstance(version, int):
-        raise NotAnswers("not a notebook: the file is JSON without a notebook's format number")
-    if version != 4:
-        raise NotAnswers(
-            f"a notebook of format {one_line(version, 20)}, expected 4: open it in Jupyter, save "
-            "it, and hand it in again"
-        )
-    found = raw.get("cells")
-    if not isinstance(found, list):
-        raise NotAnswers("not a notebook: expected a list of cells")
-    return [_cell(n, cell) for n, cell in enumerate(found, 1)]
-
-
-def _cell(n: int, raw: Any) -> Cell:
-    if not isinstance(raw, dict) or not isinstance(raw.get("cell_type"), str):
-        raise NotAnswers(f"not a notebook: cell {n} has no type")
-    source = raw.get("source")
-    lines = source if isinstance(source, list) else [source]
-    if not all(isinstance(line, str) for line in lines):
-        raise NotAnswers(f"not a notebook: cell {n}: expected its source to be text")
-    # A lone surrogate is no character: nothing that holds one can be written to a file again.
-    source = "".join(lines).encode("utf-8", "replace").decode("utf-8")
-    metadata = raw.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    ours = metadata.get("advlab")
-    exercise = ours.get("exercise") if isinstance(ours, dict) else None
-    tags, id = metadata.get("tags"), raw.get("id")
-    return Cell(
-        kind=raw["cell_type"],
-        id=id if isinstance(id, str) else "",
-        exercise=exercise if isinstance(exercise, str) else "",
-        tagged=isinstance(tags, list) and "check" in tags,
-        source=source,
-    )
-
-
 def read_answers(notebook: bytes, chapter: NotebookNode) -> Answers:
     """The answers in a student's notebook. Raises nothing, whatever the bytes are.
 
@@ -147,7 +71,8 @@ class _Reader:
     def __init__(self, cells: list[Cell], chapter: NotebookNode):
         self.tasks: list[Task] = tasks(chapter, Path("chapter.ipynb"))
         self.released = {t.id: strip(t.answer.source, t.id, "chapter") for t in self.tasks}
-        self.chapter = {c.id: _bare(c.source) for c in chapter.cells if c.cell_type == "code"}
+        self.chapter = {c.id: bare(c.source) for c in chapter.cells if c.cell_type == "code"}
+        self.given = frozenset(self.chapter.values())
         self.code = [cell for cell in cells if cell.kind == "code"]
         self.other = [cell for cell in cells if cell.kind != "code"]
         self.check_ids = {task.check.id for task in self.tasks}
@@ -163,7 +88,7 @@ class _Reader:
                 self._say_missing(task)
                 continue
             # The released cell left beside an answer must not define the function once more.
-            worked = [c for c in own if c.bare not in ("", _bare(self.released[id]))]
+            worked = [c for c in own if c.bare not in ("", bare(self.released[id]))]
             if not worked:
                 untouched.add(id)
             elif reason := _too_large(worked):
@@ -194,8 +119,8 @@ class _Reader:
                     own = [c for c in free if not self._is_chapters(c) and self._defines(task, c)]
                     own, how = own[-1:], "the name that it defines"
                 if own:
-                    claimed[task.id] = own
-                    free = [cell for cell in free if cell not in own]
+                    claimed[task.id], taken = own, set(own)
+                    free = [cell for cell in free if cell not in taken]
                     self.notes.append(
                         f"Exercise {task.id}: the mark of its answer's cell was lost; the answer "
                         f"was found by {how}."
@@ -210,7 +135,7 @@ class _Reader:
         return bool(starts) and all(line.startswith(("check(", "check (")) for line in starts)
 
     def _is_chapters(self, cell: Cell) -> bool:
-        return cell.id in self.chapter or cell.bare in self.chapter.values()
+        return cell.id in self.chapter or cell.bare in self.given
 
     def _names(self, task: Task) -> list[str]:
         return re.findall(r"^(?:def|class)[ \t]+(\w+)", task.answer.source, re.M)
@@ -259,7 +184,7 @@ class _Reader:
 
     def _say_checks(self) -> None:
         theirs = sorted(cell.bare for cell in self.checks)
-        if theirs != sorted(_bare(task.check.source) for task in self.tasks):
+        if theirs != sorted(bare(task.check.source) for task in self.tasks):
             self.notes.append(
                 "Check cells were changed, deleted or repeated. It changes nothing: the chapter's "
                 "own checks were used."

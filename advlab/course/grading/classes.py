@@ -156,7 +156,8 @@ def _with_notes(result: Result, one: Submission) -> Result:
 
 def _apart(submissions: Path, report: Path) -> None:
     if not submissions.is_dir():
-        raise ValueError(f"{submissions}: expected a folder with submissions, found none")
+        what = "a file" if submissions.exists() else "none"
+        raise ValueError(f"{submissions}: expected a folder with submissions, found {what}")
     if report.exists() and not report.is_dir():
         raise ValueError(f"{report}: expected a folder for the report, found a file")
     inner, outer = report.resolve(), submissions.resolve()

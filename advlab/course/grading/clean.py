@@ -25,9 +25,18 @@ def one_line(text: Any, most: int = 200) -> str:
 def visible(name: str) -> str:
     """A file's name with each control character and half character written out: ``\\x1b``.
 
-    Nothing is dropped, and a backslash becomes two: so different names stay different.
+    Nothing is dropped, and a backslash becomes two: so different names stay different. Of a name of
+    blanks every character is written out, ``\\x20``: else there would be nothing to be seen.
     """
+    if all(unicodedata.category(c)[0] in "CZ" for c in name):
+        return "".join(f"\\x{ord(c):02x}" if ord(c) < 256 else repr(c)[1:-1] for c in name)
     return "".join(
         repr(c)[1:-1] if c == "\\" or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c
         for c in name
     )
+
+
+def shortened(names: list[str], most: int = 5) -> str:
+    """Names on one line, and how many more there are."""
+    shown = ", ".join(one_line(name, 80) for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from .submissions import Submission
 from .table import write_table
 
 Points = Mapping[str, Mapping[str, float]]
-
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -173,14 +170,9 @@ def _reason(submission: Submission, result: Result, refused: bool) -> str:
     return " ".join(reason.rstrip(".") + "." for reason in reasons)
 
 
-def _when(entry: Entry) -> tuple[datetime, int, str]:
-    file = entry.submission.file
-    return entry.submission.submitted or _LONG_AGO, len(file), file
-
-
 def _chosen(entries: list[Entry], rule: Rule) -> list[Entry]:
     """The entries of one student and chapter by time, one of them marked as the one that counts."""
-    entries = sorted(entries, key=_when)
+    entries = sorted(entries, key=lambda entry: entry.submission.when)
     if not entries[0].chapter:  # it stands for itself, with no points
         return [replace(entry, counts=True) for entry in entries]
     readable = [entry for entry in entries if entry.readable]
@@ -206,4 +198,4 @@ def _said(chosen: Entry, entries: list[Entry], rule: Rule) -> tuple[str, ...]:
     for entry in entries:
         if entry is not chosen and entry.reason:
             said.append(f"Not counted: {entry.reason}")
-    return tuple(said)
+    return tuple(dict.fromkeys(said))

@@ -119,6 +119,7 @@ class GradedKernel(RunningKernel):
         self.watch = Watch(self._process.pid, box.limits, folders, group=self.group).start()
         context = zmq.Context()
         context.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+        context.setsockopt(zmq.RCVHWM, 0)  # none is dropped: all are counted
         self.kc = BlockingKernelClient(context=context)
         self.kc.load_connection_info(about)
         self.kc.start_channels(hb=False, control=False, stdin=False)

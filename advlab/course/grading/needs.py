@@ -8,18 +8,17 @@ Where it cannot be known what an answer needs, every cell runs.
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from IPython.core.inputtransformer2 import TransformerManager
-
+from ..ipython import Entangled, parse
 from .names import at_once, binds, changes, is_seed, when_called
 
 # With one of these an answer reaches any name without saying it.
 _ANY_NAME = {"exec", "eval", "globals", "locals", "vars", "get_ipython", "__main__", "__import__"}
+LONGEST = 20_000  # characters of an answer that is looked into
 _SIMPLE = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -82,13 +81,13 @@ class _Facts:
     @classmethod
     def of_answer(cls, sources: Sequence[str]) -> _Facts:
         """Of a student's code, and in the same cell of nothing that the student can rely on."""
-        total = cls()
-        for source in sources:
+        total = cls(any_name=sum(map(len, sources)) > LONGEST)
+        for source in () if total.any_name else sources:
             try:
-                found = cls.of(_parse(source))
+                found = cls.of(parse(source))
                 names = found.takes | found.takes_when_called | found.binds
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                names = _words(source)
+            except (SyntaxError, ValueError, RecursionError, MemoryError, Entangled):
+                names = set(re.findall(r"[^\W\d]\w*", source))  # no Python: any word in it
                 found = cls(takes=names)
             total.any_name |= bool(_ANY_NAME & names or "*" in found.binds)
             total.takes |= found.takes | found.takes_when_called
@@ -183,16 +182,11 @@ def _cell(source: str, drawing: frozenset[str]) -> _Facts:
 @lru_cache(maxsize=512)
 def _tree(source: str) -> ast.Module:
     try:
-        return _parse(source)
+        return parse(source)
     except SyntaxError as error:
         raise ValueError(
             f"a code cell of the chapter is no Python: {error}: {source[:80]!r}"
         ) from error
-
-
-def _parse(source: str) -> ast.Module:
-    """A cell without its magics: IPython makes calls of ``get_ipython()`` from them."""
-    return ast.parse(TransformerManager().transform_cell(source))
 
 
 def _simple(statement: ast.stmt) -> bool:
@@ -219,15 +213,3 @@ def _constant(node: ast.expr) -> bool:
     if isinstance(node, ast.BinOp):
         return _constant(node.left) and _constant(node.right)
     return isinstance(node, ast.Constant)
-
-
-def _words(source: str) -> set[str]:
-    """The names in a text that does not parse."""
-    found = set()
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.NAME:
-                found.add(token.string)
-    except (tokenize.TokenError, SyntaxError):
-        pass  # as far as it could be read
-    return found

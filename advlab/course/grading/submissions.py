@@ -6,20 +6,24 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from nbformat import NotebookNode
 
 from ..notebooks import tasks
-from .answers import Cell, NotAnswers, cells, read_answers
-from .clean import one_line, visible
+from .answers import read_answers
+from .cells import Cell, NotAnswers, cells
+from .clean import one_line, shortened, visible
 from .entries import Named, chapter_in, from_file, from_folder, is_hidden, students, wrong_name
 from .reading import Unreadable, read_file
 from .times import Times
 
 DEEPEST = 3  # a notebook may stand in a folder in a folder of the student's folder
-MOST_FILES = 5_000  # in one student's folder
+MOST_FILES = 5_000  # in one student's folder, and
+MOST_OPENED = 200  # notebooks, each of which may be 20 MB
+MOST_GRADED = 20  # notebooks of one student and chapter, each of which may run ten minutes
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -44,9 +48,17 @@ class Submission:
     notes: tuple[str, ...] = ()
     file: str = ""
 
+    @property
+    def when(self) -> tuple[datetime, int, str]:
+        """To sort by: of two with the same time, the one with the longer name is the later one."""
+        return self.submitted or _LONG_AGO, len(self.file), self.file
+
 
 def find(
-    folder: str | Path, chapters: Mapping[str, NotebookNode], times: str | Path | None = None
+    folder: str | Path,
+    chapters: Mapping[str, NotebookNode],
+    times: str | Path | None = None,
+    due: datetime | None = None,
 ) -> list[Submission]:
     """Everything in a folder of submissions, sorted by student and path.
 
@@ -54,13 +66,17 @@ def find(
     folders of their own), or files named ``STUDENT-CHAPTER.ipynb``, or what Canvas or Moodle
     downloads. The chapter is the one whose exercises the notebook's cells name, else the one in its
     own name. Every file and folder gives at least one submission, hidden ones (``.DS_Store``,
-    ``__MACOSX``) excepted.
+    ``__MACOSX``) excepted. Of one student's notebooks for one chapter the 20 last are to be graded,
+    and the others have that as their problem.
 
     :param folder: of submissions.
     :param chapters: the teacher's notebooks by name, ``"04-fgsm"``.
     :param times: a file for :class:`~advlab.course.grading.times.Times`; without one, the time at
         which a notebook was last changed counts.
-    :raises ValueError: no such folder, or a file of times that cannot be read.
+    :param due: the time after which one is late: then the 20 last in time are, and the 20 last late
+        ones, so that whoever hands in many after it loses none that was in time.
+    :raises ValueError: no such folder, or a file of times that cannot be read, or that names a
+        student or a file that is not there.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -78,8 +94,24 @@ def find(
         for named, one in found
     ]
     if known:
-        every = [known.set(one, folder) for one in every]
-    return sorted(every, key=lambda one: (one.student, one.file))
+        every = known.set(every, folder, asked=due is not None)
+    every.sort(key=lambda one: (one.student, one.file))
+    return _last(every, due)
+
+
+def _last(every: list[Submission], due: datetime | None) -> list[Submission]:
+    """The same, with a problem where a student has too many for one chapter."""
+    groups: dict[tuple[str, str, bool], list[int]] = {}
+    for n, one in enumerate(every):
+        if one.chapter and not one.problem:
+            late = bool(due and one.submitted and one.submitted > due)
+            groups.setdefault((one.student, one.chapter, late), []).append(n)
+    for (_, chapter, _), group in groups.items():
+        group.sort(key=lambda n: every[n].when)
+        for n in group[:-MOST_GRADED]:
+            problem = f"{chapter}: not one of the {MOST_GRADED} notebooks handed in last"
+            every[n] = replace(every[n], problem=problem)
+    return every
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
@@ -134,7 +166,7 @@ class _Finder:
         found: list[Submission] = []
         beside: list[str] = []
         notes: list[str] = []
-        waiting, seen = [top], 0
+        waiting, seen, opened = [top], 0, 0
         while waiting:
             here = waiting.pop(0)
             try:
@@ -151,9 +183,13 @@ class _Finder:
                 if is_hidden(entry.name) and not wrong:
                     continue
                 seen += 1
-                if seen > MOST_FILES:
+                opened += is_notebook
+                if seen > MOST_FILES or opened > MOST_OPENED:
                     waiting.clear()
-                    problem = f"more than {MOST_FILES:,} files, and the rest was not read"
+                    most, what = MOST_FILES, "files"
+                    if opened > MOST_OPENED:
+                        most, what = MOST_OPENED, "notebooks"
+                    problem = f"more than {most:,} {what}, and the rest was not read"
                     found.append(Submission("", None, problem=_sentence(top.name, problem)))
                     break
                 if wrong and (is_notebook or is_folder):
@@ -174,7 +210,7 @@ class _Finder:
             problem = " ".join([_no_notebook(beside), *notes])
             found.append(Submission("", None, problem=problem))
         elif beside:
-            notes.append(f"Files beside the notebook are not used: {_list(beside)}.")
+            notes.append(f"Files beside the notebook are not used: {shortened(beside)}.")
         return [replace(one, notes=(*one.notes, *notes)) for one in found]
 
     def _of_notebook(self, path: Path, said: str) -> Submission:
@@ -203,8 +239,8 @@ class _Finder:
         count = Counter(self.owner[id] for id in ids if id in self.owner)
         if not count and ids:
             raise NotAnswers(
-                f"another chapter's: its exercises are {_list(sorted(ids))}, and the book's "
-                f"chapters here are {_list(order)}"
+                f"another chapter's: its exercises are {shortened(sorted(ids))}, and the book's "
+                f"chapters here are {shortened(order)}"
             )
         if not count:
             count = Counter(
@@ -215,13 +251,13 @@ class _Finder:
         if not count and said in self.chapters:
             count[said] = 1
         if not count and said:
-            raise NotAnswers(f"another chapter's: {said}, and those here are {_list(order)}")
+            raise NotAnswers(f"another chapter's: {said}, and those here are {shortened(order)}")
         if not count:
             raise NotAnswers("no answers of this course: no cell is marked as an answer")
         most = max(count, key=lambda name: (count[name], name == said, -order.index(name)))
         notes = []
         if len(count) > 1:
-            rest = _list([name for name in order if name in count and name != most])
+            rest = shortened([name for name in order if name in count and name != most])
             notes.append(
                 f"It holds answers of several chapters: graded as {most}, not as {rest}. Hand in a "
                 "notebook for each chapter."
@@ -238,12 +274,9 @@ def _sentence(name: str, problem: str) -> str:
 def _no_notebook(beside: list[str]) -> str:
     archives = [name for name in beside if name.lower().endswith(_ARCHIVES)]
     if archives:
-        return f"no notebook in the folder, but an archive: unpack it first ({_list(archives)})."
+        return (
+            f"no notebook in the folder, but an archive: unpack it first ({shortened(archives)})."
+        )
     if beside:
-        return f"no notebook in the folder; found {_list(beside)}."
+        return f"no notebook in the folder; found {shortened(beside)}."
     return "no notebook in the folder."
-
-
-def _list(names: list[str], most: int = 5) -> str:
-    shown = ", ".join(one_line(name, 80) for name in names[:most])
-    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

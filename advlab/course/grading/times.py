@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .clean import one_line, shortened
 from .table import read_table
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Times:
     """
 
     def __init__(self, path: str | Path):
+        self.path = path
         self.found: dict[tuple[str, str], datetime] = {}
         header, rows = read_table(path)
         if missing := {"student", "file", "submitted"} - set(header):
@@ -44,13 +46,29 @@ class Times:
                 )
             self.found[row["student"], row["file"]] = time
 
-    def set(self, one: Submission, folder: Path) -> Submission:
-        """The submission with its time of the file, or with none and a note."""
-        names = [""]
-        if one.path is not None:
-            names = [one.path.relative_to(folder).as_posix(), one.path.name, ""]
-        time = next(
-            (self.found[one.student, n] for n in names if (one.student, n) in self.found), None
-        )
-        notes = one.notes if time else (*one.notes, "No time is known at which it was handed in.")
-        return replace(one, submitted=time, notes=notes)
+    def set(self, every: list[Submission], folder: Path, asked: bool) -> list[Submission]:
+        """The submissions with their times of the file, or with none.
+
+        :param asked: somebody asks for the time: without one, a submission has a note that says so.
+        :raises ValueError: rows that belong to no submission, which are somebody's misspelled name.
+        """
+        made, unused = [], dict.fromkeys(self.found)
+        for one in every:
+            names = [""]
+            if one.path is not None:
+                names = [one.path.relative_to(folder).as_posix(), one.path.name, ""]
+            keys = [(one.student, name) for name in names if (one.student, name) in self.found]
+            for key in keys:
+                unused.pop(key, None)
+            time = self.found[keys[0]] if keys else None
+            notes = one.notes
+            if asked and not time:
+                notes = (*notes, "No time is known at which it was handed in.")
+            made.append(replace(one, submitted=time, notes=notes))
+        if unused:
+            rows = [f"{one_line(student)} {one_line(file)}".strip() for student, file in unused]
+            raise ValueError(
+                f"{self.path}: nothing was handed in by that student, or as that file: "
+                f"{shortened(rows)}; expected the names as in the gradebook"
+            )
+        return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zmq
 from ipykernel import kernelapp
 from ipykernel.iostream import OutStream
 
@@ -9,9 +10,17 @@ from ipykernel.iostream import OutStream
 OutStream.flush_interval = 0.02
 
 
+class Kernel(kernelapp.IPKernelApp):
+    """A kernel that loses nothing of what it says, however much and however fast."""
+
+    def init_iopub(self, context: zmq.Context) -> None:
+        context.setsockopt(zmq.SNDHWM, 0)
+        super().init_iopub(context)
+
+
 def main(connection: str) -> None:
     """Be a kernel, until it ends."""
-    kernelapp.IPKernelApp.launch_instance(["-f", connection, "--HistoryManager.enabled=False"])
+    Kernel.launch_instance(["-f", connection, "--HistoryManager.enabled=False"])
 
 
 if __name__ == "__main__":

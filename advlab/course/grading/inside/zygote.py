@@ -85,6 +85,8 @@ def _keep(connection: socket.socket) -> None:
     wanted = json.loads(lines.readline())  # sent when limits lie on this process
     if not wanted:
         return
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("800")  # where memory runs out, this goes before the graders
     _call("unshare", NEW_MOUNTS | NEW_PROCESSES | NEW_IPC | NEW_UTS)
     told, tell = os.pipe()
     first = os.fork()
