@@ -13,6 +13,7 @@ How an exercise is added, say 4.2 of chapter 4:
    dict of tensors, numbers, strings, lists and None; ``verdict(results, seed)`` reads it with
    :func:`tensor`, :func:`number`, :func:`numbers`, judges it with :func:`close`,
    :func:`untouched` and ``if …: fail(sentence, hint)``, and returns what was shown, in a sentence.
+   ``forbids`` names what the answer may not call.
    A message says what is wrong, a hint where to look; neither holds a line of the solution.
 3. In ``tests/course/wrong_answers/chapter04.py``: two or more wrong answers that a student would
    write, each with a piece of the sentence that it must meet; right answers written another way.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -48,10 +49,12 @@ def _called(source, forbids, context, namespace, seen: set[Any]) -> str | None:
     outer = Scope(None, forbids=Forbids(forbids))
     outer.values.update({name: [value] for name, value in namespace.items()})
     scope = Scope(outer)
+    outer.forbids.left = math.inf  # for what is not the answer's
     try:
         for text in context:
-            outer.learn(_parse(text))
-        outer.forbids.left = MOST_STEPS  # those so far were not the answer's
+            with suppress(Entangled):  # an earlier answer, refused on its own account
+                outer.learn(_parse(text))
+        outer.forbids.left = MOST_STEPS
         scope.learn(body := _parse(source))
         return _Reader(scope, seen).read(body)
     except RecursionError:

@@ -17,9 +17,9 @@ from typing import Any
 from .guarding import locate
 from .ipython import Entangled
 
-# Of one reading, in looks at a node, a value or a character. The longest answer of the course takes
-# about LONGEST_OWN; names that stand for names in a dozen ways each would take more than years.
-MOST_STEPS = 1_000_000
+# Of one reading, in looks at a node, a value or a character. The course's own answers take
+# up to 600; names that stand for names in a dozen ways each would take more than years.
+MOST_STEPS = 200_000
 
 
 class Path(str):
@@ -38,7 +38,7 @@ class Forbids:
             if (found := locate(name)) is not None and isinstance(found[0], type)
         }
         self.roots = {name.partition(".")[0] for name in dotted}
-        self.left = MOST_STEPS
+        self.left: float = MOST_STEPS
         self.names: dict[ast.expr, frozenset[str]] = {}
 
     def spend(self, steps: int = 1) -> None:

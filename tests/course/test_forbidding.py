@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import linecache
 import runpy
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from advlab import attacks, evaluation
 from advlab.course import CheckFailed, check, judge, probe
 from advlab.course.exercise import Exercise, all_exercises, chapters, find
-from advlab.course.forbidding import called, called_by, refusal
+from advlab.course.forbidding import ENTANGLED, called, called_by, refusal
 from advlab.course.guarding import Forbidden, guard, locate
 from advlab.course.notebooks import find_notebooks, read, tasks
 
@@ -83,6 +84,85 @@ def test_however_it_is_called_it_is_found(answer):
 @pytest.mark.parametrize("answer", INNOCENT.values(), ids=INNOCENT)
 def test_an_answer_that_does_not_call_it_is_left_alone(answer):
     assert called(answer, FGSM, context=[SETUP]) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ("def f(m, x, y): return attacks.AdaptiveFGSM(eps=0.1)(m, x, y)", "advlab.attacks.FGSM"),
+        ("mine = attacks.AdaptiveBIM\nf = mine(eps=0.1, alpha=1, steps=1)", "advlab.attacks.BIM"),
+        (
+            "from advlab.defenses.inner import ascend as a\ndef f(m, x): return a(m, x, steps=1)",
+            "advlab.defenses.inner.ascend",
+        ),
+        (
+            "import advlab.defenses\ndef f(m): return advlab.defenses.inner.ascend(m)",
+            "advlab.defenses.inner.ascend",
+        ),
+    ],
+)
+@pytest.mark.parametrize("id", ["4.2", "4.3"])
+def test_the_same_step_under_another_name(answer, name, id):
+    assert called(answer, find(id).forbids, context=[SETUP]) == name
+
+
+@pytest.mark.parametrize(
+    ("id", "answer"),
+    [
+        ("5.2", "def f(m, x): return attacks.AdaptivePGD(eps=0.1)(m, x)"),
+        ("5.3", "from advlab.attacks.best import Best\ndef f(m, x): return Best(x)"),
+        ("6.2", "from advlab import goals\ndef f(z, y): return goals.Targeted().margin(z, y)"),
+        ("13.2", "f = attacks.MIFGSM(eps=0.1, mu=0)"),
+    ],
+)
+def test_other_ways_that_the_package_has(id, answer):
+    assert called(answer, find(id).forbids, context=[SETUP])
+
+
+MAZE = "a19 = len\n" + "".join(f"a{n} = a{n + 1}\n" * 12 for n in range(19)) + "a0([])\n"
+TANGLED = {
+    "a maze of names": MAZE,
+    "names for each other": "a = b\nb = a\n" * 15_000 + "a()\n" * 5_000,
+    "text that is read again": f"n = '{'x,' * 50_000}'\n" + "eval(n)\n" * 10_000,
+    "text that doubles": f"a0 = '{'x' * 99_000}'\n"
+    + "".join(f"a{n + 1} = a{n} + a{n}\n" for n in range(9))
+    + "eval(a9)\n",
+    "calls of calls": ("x" + ".a()" * 80 + "\n") * 600,
+    "magics": "%a\n" * 501,
+    "many magics": "%a\n" * 60_000,
+}
+
+
+@pytest.mark.parametrize("answer", TANGLED.values(), ids=TANGLED)
+def test_what_is_too_entangled_is_refused_in_a_reasonable_time(answer):
+    start = time.process_time()
+    assert called(answer, find("4.2").forbids, context=[SETUP]) == ENTANGLED
+    assert time.process_time() - start < 5
+    message, hint = refusal("4.2", "FGSM", ENTANGLED)
+    assert message == "the answer to 4.2 cannot be read: too entangled"
+    assert hint
+
+
+LONG = {
+    "statements": "a\n" * 60_000,
+    "minus signs": "x = " + "-" * 150_000 + "1",
+    "an expression named often": "x = [" + "a," * 45_000 + "1]\n" + "x\n" * 20_000,
+    "a magic cell": "%%time\n" + "a = b % 2\n" * 9_000,
+}
+
+
+@pytest.mark.parametrize("answer", LONG.values(), ids=LONG)
+def test_what_is_long_is_read_in_a_reasonable_time(answer):
+    start = time.process_time()
+    called(answer, find("4.2").forbids, context=[SETUP, answer])
+    assert time.process_time() - start < 8
+
+
+def test_an_entangled_answer_costs_no_other():
+    right = "def f(m, x): return x.sign()"
+    assert called(right, FGSM, context=[SETUP, *TANGLED.values(), *LONG.values()]) is None
+    wrong = "def f(m, x): return attacks.FGSM()(m, x)"
+    assert called(wrong, FGSM, context=[SETUP, *TANGLED.values()]) == FGSM[0]
 
 
 def test_an_earlier_cell_counts():

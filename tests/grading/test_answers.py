@@ -13,8 +13,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from nbval.plugin import find_comment_markers
 
 from advlab.course.grading import answers as module
+from advlab.course.grading import cells as cells_module
 from advlab.course.grading.answers import read_answers
-from advlab.course.grading.cells import NotAnswers, cells
+from advlab.course.grading.cells import MOST_CELLS, NotAnswers, cells
 
 CHAPTER = book()["04-fgsm"]
 GRADIENT = "def gradient(x):\n    return x.grad"
@@ -372,10 +373,38 @@ def test_whatever_the_bytes_it_never_raises(content):
 
 def test_many_cells_take_no_long_time():
     raw = json.loads(text(written()))
-    for n in range(20_000):
+    for n in range(2_000):
         for source in ('check("4.2", fgsm)', f"y = {n}"):
             raw["cells"].append({"cell_type": "code", "source": source, "metadata": {}})
     content = json.dumps(raw).encode()
     start = time.process_time()
     assert read(content).sources == BOTH
     assert time.process_time() - start < 5  # less than a second; in the square it would be minutes
+
+
+def with_cells(count: int, id: str) -> bytes:
+    raw = json.loads(text(written()))
+    for cell in raw["cells"]:
+        cell["metadata"] = {}
+    extra = {"cell_type": "code", "source": "y = 1", "metadata": {}, "id": id}
+    raw["cells"] += [extra] * (count - len(raw["cells"]))
+    return json.dumps(raw).encode()
+
+
+def test_more_cells_than_a_notebook_has_are_not_read():
+    assert MOST_CELLS == 5_000
+    assert read(with_cells(MOST_CELLS, "x")).sources == BOTH
+    found = read(with_cells(MOST_CELLS + 1, "x"))
+    assert found.problem == (
+        "a notebook of 5,001 cells, and at most 5,000 are read: delete those that are no part of "
+        "it, and hand it in again"
+    )
+
+
+def test_the_time_grows_as_the_cells_do(monkeypatch):
+    monkeypatch.setattr(cells_module, "MOST_CELLS", 10**6)
+    content = with_cells(40_000, "a4-2")
+    start = time.process_time()
+    found = read(content)
+    assert time.process_time() - start < 4  # 8 s and more where each is compared with each
+    assert "at most" in found.refused["4.2"]

@@ -118,6 +118,25 @@ def test_who_is_who(roster, student, number):
     assert (found[student].id if student in found else None) == number
 
 
+def test_without_accents_as_a_last_resort():
+    people = tuple(Person(name=name) for name in ("O'Neil, Ann", "José Peña", "Jose Pena"))
+    found = Roster(people).match(["Ann O'Néil", "Jose Pena", "José Peña", "Jösé Pena"])
+    assert {student: person.name for student, person in found.items()} == {
+        "Ann O'Néil": "O'Neil, Ann",
+        "Jose Pena": "Jose Pena",
+        "José Peña": "José Peña",
+    }
+
+
+def test_who_does_not_fit_together_is_told():
+    people = Roster((Person(name="Ada"), Person(name="Max"), Person(login="eve")))
+    assert people.unmatched(["Ada", "Zed", "Zoe"]) == (
+        "not found in the roster: 2: Zed, Zoe",
+        "in the roster, handed in nothing: 2: Max, eve",
+    )
+    assert people.unmatched(["Ada", "Max", "eve"]) == ()
+
+
 def test_the_head_of_canvas_list_is_no_student(roster):
     people = roster(CANVAS).people
     assert [person.name for person in people] == [

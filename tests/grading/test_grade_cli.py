@@ -10,7 +10,7 @@ import classroom
 import pytest
 
 from advlab.cli import main
-from advlab.course.grading import cli
+from advlab.course.grading import classes, cli
 from advlab.course.grading.classes import Graded, grade_class
 from advlab.course.grading.results import BROKEN, FAILED, GRADED, NOT_YET, PASSED, Mark, Result
 from advlab.course.grading.sandbox import choose
@@ -145,6 +145,38 @@ def test_root_is_told(monkeypatch, capsys, root, said):
     monkeypatch.setattr("os.geteuid", lambda: root)
     cli._say(choose(), "3 submissions")
     assert ("you are root" in capsys.readouterr().err) == said
+
+
+def test_who_is_in_the_roster_and_who_is_not_is_said(room, judged, tmp_path, capsys):
+    known, *others = sorted(room.expected)
+    roster = tmp_path / "roster.csv"
+    roster.write_text(f"Student,ID\n{known},1\nMax,2\n", encoding="utf-8")
+    assert grade(room, tmp_path / "grades", "--roster", str(roster)) == 0
+    out = capsys.readouterr().out
+    said = [
+        f"not found in the roster: {len(others)}: {', '.join(others[:50])}",
+        "in the roster, handed in nothing: 1: Max",
+    ]
+    for sentence in said:
+        assert sentence in out
+        assert sentence in (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
+        assert sentence not in (tmp_path / "grades" / "gradebook.json").read_text(encoding="utf-8")
+    assert grade(room, tmp_path / "others") == 0
+    assert "in the roster" not in capsys.readouterr().out
+
+
+def test_the_help_names_the_columns_of_times(capsys):
+    with pytest.raises(SystemExit):
+        main(["grade", "--help"])
+    assert "columns student, file and submitted" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_is_due_reaches_the_search_for_notebooks(room, judged, tmp_path, monkeypatch):
+    seen = []
+    find = classes.find
+    monkeypatch.setattr(classes, "find", lambda *given: seen.append(given) or find(*given))
+    assert grade(room, tmp_path / "grades", "--due", "2026-10-01 23:59+02:00") == 0
+    assert seen[0][3] == datetime.fromisoformat("2026-10-01T23:59+02:00")
 
 
 # Bad arguments ----------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ PLAIN = (
     *("record-instead-of-the-probe", "answer-to-the-public-seed", "emit-replaced", "says-passed"),
     *("verdicts-as-modules", "memory-bomb", "deaf-loop", "print-flood", "os-exit"),
 )
+TEACHERS = ("index.html", "gradebook.json")
 PRIVATE, OWN = "zq7-private-", ("honest.html", "half-right.html", "gradebook.json")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -123,6 +124,8 @@ def test_no_secret_stands_in_the_report(outcomes):
             # An honest student's own code stands on the student's own page.
             own = path.name in OWN
             leaked = {w for w in SECRET.findall(text) if not (own and w.startswith(PRIVATE))}
+            if path.name in TEACHERS:  # what a hidden check said is there for the teacher
+                leaked = {word for word in leaked if not word.startswith("zq7-hidden-")}
             assert not leaked, f"{path.name}: {leaked}"
 
 

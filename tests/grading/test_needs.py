@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from advlab.course.grading.needs import needed
+from advlab.course.grading.answers import Answers
+from advlab.course.grading.marking import Marking
+from advlab.course.grading.needs import LONGEST, needed
 from advlab.course.ipython import parse
 from advlab.course.notebooks import find_notebooks, read, tasks
 
@@ -122,10 +126,28 @@ def test_an_answer_that_may_reach_any_name_runs_every_cell(answer):
 
 def test_an_answer_that_does_not_parse_needs_the_names_that_it_shows():
     cells = ("a = f(1)", "b = f(2)", "c = f(3)")
-    assert cells_of(*cells, answer="def g(x:\n    return a + # b") == {0}
-    assert cells_of(*cells, answer="b = = 'c'") == {1}
+    assert cells_of(*cells, answer="def g(x:\n    return a + # b") == {0, 1}
+    assert cells_of(*cells, answer="b = = 'c'") == {1, 2}
     assert cells_of(*cells, answer="\0") == set()
     assert cells_of(*cells, answer="(" * 3000) == set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "a" + " " * LONGEST,
+        "x\n" * 100_000,
+        "x = " + "-" * 150_000 + "1",
+        "%a\n" * 501,
+        "".join(f"b{n} = 1\n" for n in range(2_000)) + "if b: c\n" * 500,
+    ],
+)
+def test_a_long_answer_takes_no_long_time(answer):
+    cells = ("a = f(1)", "z = f(2)")
+    start = time.process_time()
+    found = cells_of(*cells, answer=answer)
+    assert time.process_time() - start < 3
+    assert found == ({0, 1} if len(answer) > LONGEST else {0} if "%a" in answer else set())
 
 
 def test_cells_that_the_teacher_wants_run_with_what_they_need():
@@ -144,3 +166,15 @@ def test_a_position_or_a_cell_that_is_none():
         needed(["a = 1"], {4: ["a"]})
     with pytest.raises(ValueError, match="is no Python"):
         needed(["a = = 1", None], {1: ["a"]})
+
+
+@pytest.mark.parametrize("odd", ["def f(x:", "\0", "x = " + "-" * 150_000 + "1", "%a\n" * 501])
+def test_an_answer_that_is_no_python_does_not_end_the_grading_after_a_death(odd):
+    """4.1 is judged; the kernel died in 4.2, which builds on 4.3."""
+    ids = ("4.1", "4.3", "4.2")
+    checks = [SimpleNamespace(exercise=SimpleNamespace(id=i), key=i, hidden=False) for i in ids]
+    sources = {"4.1": (odd,), "4.3": ("def g(x): return x",), "4.2": ("def f(x): return g(x)",)}
+    marking = Marking(SimpleNamespace(checks=checks), Answers(sources))
+    marking.found = {"4.1": ("crashed", "", ""), "4.3": ("passed", "", "")}
+    marking.suspects = {"4.2"}
+    assert set(marking.given()) == {"4.2", "4.3"}

@@ -187,7 +187,7 @@ def test_a_container_ends_with_the_command_and_the_grader(engine, tmp_path):
 
 
 def test_a_container_that_does_not_work_says_why(monkeypatch, tmp_path, engine):
-    with pytest.raises(ValueError, match="docker needs an image: name one"):
+    with pytest.raises(ValueError, match="docker needs an image: --image NAME"):
         sandbox.choose("docker")
     with pytest.raises(ValueError, match=r"does not run the image 'another:2' .*python3 --version"):
         sandbox.choose("docker", "another:2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -62,7 +63,36 @@ def test_it_is_made_once(folder):
 
 
 def test_the_package_itself_is_hidden_where_it_lies_among_what_is_readable(monkeypatch):
+    monkeypatch.setattr(site, "LIBRARIES", ())
     monkeypatch.setattr(site, "readable", lambda: (site.PACKAGE.parent, site.PACKAGE))
     assert site.hidden() == (site.PACKAGE.resolve(),)
     monkeypatch.setattr(site, "readable", lambda: (site.PACKAGE.parent / "elsewhere", site.PACKAGE))
     assert site.hidden() == ()
+
+
+def test_libraries_of_attacks_are_hidden_and_not_imported(tmp_path, monkeypatch):
+    """Where they are installed: a package, a file, a part of a package that is split."""
+    packages, away = tmp_path / "packages", tmp_path / "away"
+    trap = "raise SystemExit('imported')"
+    for path in (packages / "foolbox" / "__init__.py", packages / "autoattack.py"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(trap)
+    (packages / "secml" / "adv").mkdir(parents=True)
+    (packages / "numbers_of_mine").mkdir()
+    (away / "advertorch").mkdir(parents=True)
+    (away / "advertorch" / "__init__.py").write_text(trap)
+    monkeypatch.setattr(sys, "path", [str(packages), str(away)])
+    for name in site.LIBRARIES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.invalidate_caches()
+    monkeypatch.setattr(site, "readable", lambda: (packages, site.PACKAGE))
+    found = {path.relative_to(packages.resolve()).as_posix() for path in site.hidden()}
+    assert found == {"autoattack.py", "foolbox", "secml"}
+    assert {"art", "cleverhans", "robustbench", "torchattacks"} < set(site.LIBRARIES)
+
+
+def test_an_environment_that_is_called_by_a_link_can_be_read_by_both_names(monkeypatch, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(site.sys, "prefix", str(tmp_path / "link"))
+    assert {tmp_path / "link", (tmp_path / "real").resolve()} <= set(site.readable())

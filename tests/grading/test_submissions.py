@@ -443,6 +443,55 @@ def test_a_folder_with_too_many_files_ends(folder, monkeypatch):
     assert any("more than 10 files" in one.problem for one in found)
 
 
+def test_a_folder_with_too_many_notebooks_is_not_read_to_the_end(folder, monkeypatch):
+    monkeypatch.setattr(module, "MOST_OPENED", 3)
+    read = []
+    monkeypatch.setattr(module, "read_file", lambda path, top: read.append(path) or (b"{", None))
+    for n in range(6):
+        put(folder / "ada" / f"{n}.ipynb")
+    found = find(folder, BOOK)
+    assert len(read) == 3
+    assert len(found) == 4
+    assert "ada: more than 3 notebooks, and the rest was not read" in {o.problem for o in found}
+
+
+def test_of_a_students_notebooks_for_a_chapter_the_last_are_graded(folder, monkeypatch):
+    assert module.MOST_GRADED == 20
+    monkeypatch.setattr(module, "MOST_GRADED", 2)
+    for name, when in (("a", 30), ("b", 10), ("c", 40), ("d", 20)):
+        os.utime(put(folder / "ada" / f"{name}.ipynb"), (when, when))
+    other = student("5.1", "5.2", "5.3", a5_1="def project(x): return x")
+    os.utime(put(folder / "ada" / "e.ipynb", other), (5, 5))  # of another chapter
+    os.utime(put(folder / "bo" / "a.ipynb"), (5, 5))
+    put(folder / "ada" / "f-04-fgsm.ipynb", b"{")  # a broken one takes no place
+
+    def graded(due=None):
+        return [one.file for one in find(folder, BOOK, due=due) if not one.problem]
+
+    assert graded() == ["ada/a.ipynb", "ada/c.ipynb", "ada/e.ipynb", "bo/a.ipynb"]
+    left = [one for one in find(folder, BOOK) if "one of the 2 notebooks" in one.problem]
+    assert [one.file for one in left] == ["ada/b.ipynb", "ada/d.ipynb"]
+    assert left[0].problem == "04-fgsm: not one of the 2 notebooks handed in last"
+    # What was handed in after the due time costs none that was in time.
+    due = datetime.fromtimestamp(15, UTC)
+    assert "ada/b.ipynb" in graded(due)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("   ", r"\x20\x20\x20"),
+        (" ", r"\x20"),
+        ("\u3000", r"\u3000"),
+        ("\u200b", r"\u200b"),
+        ("a b", "a b"),
+    ],
+)
+def test_a_folder_named_by_blanks_can_be_seen(folder, name, shown):
+    put(folder / name / "a.ipynb")
+    assert the_one(folder).student == shown
+
+
 def test_everything_gives_a_row(folder):
     """One of each kind, and a row for each: nothing ends the search."""
     put(folder / "ok-04-fgsm.ipynb")
@@ -493,7 +542,8 @@ def test_times_from_a_table(folder, times):
         "bo,bo-04-fgsm.ipynb,2026-01-03T10:00-05:00",
         header="Student, FILE ,submitted",
     )
-    found = {one.file: one for one in find(folder, BOOK, table)}
+    due = datetime(2027, 1, 1, tzinfo=UTC)
+    found = {one.file: one for one in find(folder, BOOK, table, due)}
     hours = {file: one.submitted for file, one in found.items()}
     assert hours["ada/old/a.ipynb"] == datetime(2026, 1, 1, 10, tzinfo=UTC)
     assert hours["ada/a.ipynb"] == datetime(2026, 1, 2, 9, tzinfo=UTC)
@@ -502,6 +552,29 @@ def test_times_from_a_table(folder, times):
     )
     assert hours["cy/a.ipynb"] is None
     assert found["cy/a.ipynb"].notes == ("No time is known at which it was handed in.",)
+    assert found["ada/a.ipynb"].notes == ()
+    # Where nothing is due, nobody asks.
+    assert all(one.notes == () for one in find(folder, BOOK, table))
+
+
+def test_a_path_goes_before_a_name(folder, times):
+    for name in ("ada/a.ipynb", "ada/old/a.ipynb"):
+        put(folder / name)
+    table = times("ada,a.ipynb,2026-01-01T10:00Z", "ada,ada/old/a.ipynb,2026-01-02T10:00Z")
+    days = {one.file: one.submitted.day for one in find(folder, BOOK, table)}
+    assert days == {"ada/a.ipynb": 1, "ada/old/a.ipynb": 2}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [("cydd,,", "as that file: cydd; expected"), ("cy,b.ipynb,", "file: cy b.ipynb; expected")],
+)
+def test_a_time_of_nobody_is_told(folder, times, row, says):
+    put(folder / "cy" / "a.ipynb")
+    good = "cy,,2026-01-01T10:00Z"
+    with pytest.raises(ValueError, match=says):
+        find(folder, BOOK, times(good, row + "2026-01-01T10:00Z"))
+    assert the_one(folder, times=times(good)).submitted.year == 2026
 
 
 @pytest.mark.parametrize(

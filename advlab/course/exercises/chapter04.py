@@ -253,6 +253,7 @@ EXERCISES = (
             "advlab.attacks.BIM",
             "advlab.attacks.PGD",
             "advlab.attacks.MIFGSM",
+            "advlab.defenses.inner.ascend",
         ),
     ),
     Exercise(
@@ -266,6 +267,7 @@ EXERCISES = (
             "advlab.attacks.BIM",
             "advlab.attacks.PGD",
             "advlab.attacks.MIFGSM",
+            "advlab.defenses.inner.ascend",
         ),
     ),
     Exercise(

@@ -367,7 +367,13 @@ EXERCISES = (
             "advlab.defenses.inner.ascend",
         ),
     ),
-    Exercise("5.3", "The best of several starts", probe_best, verdict_best),
+    Exercise(
+        "5.3",
+        "The best of several starts",
+        probe_best,
+        verdict_best,
+        forbids=("advlab.attacks.best.Best", "advlab.attacks.best.Best.offer"),
+    ),
     Exercise(
         "5.4",
         "The round ball",

@@ -386,6 +386,7 @@ EXERCISES = (
         verdict_loss,
         forbids=(
             "advlab.goals.Untargeted.margin",
+            "advlab.goals.Targeted.margin",
             "advlab.attacks.penalty.PenaltyAttack.f",
             "torch.nn.functional.multi_margin_loss",
         ),

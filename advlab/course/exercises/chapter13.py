@@ -392,6 +392,7 @@ EXERCISES = (
         forbids=(
             "advlab.attacks.PGD",
             "advlab.attacks.BIM",
+            "advlab.attacks.MIFGSM",
             "advlab.defenses.inner.ascend",
             "advlab.defenses.PGDTraining",
             "advlab.defenses.PGDTraining.adversarial",

@@ -17,11 +17,11 @@ from .jobs import Job
 from .pool import run
 from .reading import Unreadable, read_file
 from .results import BROKEN, FAILED, PASSED, Result
+from .roster import read_roster
 from .sandbox import Sandbox, choose
 from .settings import Settings
 from .store import Store
 from .submissions import Submission, find
-from .table import read_table
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class Graded:
     :param gradebook: of all submissions.
     :param report: the folder with ``gradebook.csv`` and ``index.html``.
     :param sandbox: the level that the students' code ran in.
+    :param unmatched: sentences about students and roster that do not fit together.
     """
 
     gradebook: Gradebook
     report: Path
     sandbox: Sandbox
+    unmatched: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> list[tuple[str, str]]:
@@ -93,11 +95,16 @@ def grade_class(
     settings, report = settings or Settings(), Path(report)
     _apart(Path(submissions), report)
     chapters, teachers, source = _chapters(Path(against), hidden)
-    if roster is not None:
-        read_table(roster)  # what is wrong with it is better known before than after an hour
+    # What is wrong with it is better known before than after an hour.
+    people = read_roster(roster) if roster is not None else None
     level = choose(settings.sandbox, settings.image)
     settings = replace(settings, sandbox=level.name)  # a result depends on the level that it had
-    found = find(submissions, {name: one.notebook for name, one in chapters.items()}, times)
+    found = find(
+        submissions,
+        {name: one.notebook for name, one in chapters.items()},
+        times,
+        settings.rule.due,
+    )
     store = Store(report / ".results")
     write_atomically(store.folder / ".gitignore", b"*\n")  # and now it is known to be writable
 
@@ -122,8 +129,9 @@ def grade_class(
     points = {name: {c.key: c.points for c in one.checks} for name, one in chapters.items()}
     gradebook = collect(pairs, points, settings.rule)
     gradebook.write(report, roster)
-    write_pages(gradebook, report)
-    return Graded(gradebook, report, level)
+    unmatched = people.unmatched(row.student for row in gradebook.rows) if people else ()
+    write_pages(gradebook, report, unmatched)
+    return Graded(gradebook, report, level, unmatched)
 
 
 def _try_solutions(

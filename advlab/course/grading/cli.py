@@ -38,17 +38,22 @@ def add_grade(subparsers) -> None:
     add, path = parser.add_argument, {"type": Path, "metavar": "FILE"}
     add(
         "submissions", type=Path, metavar="SUBMISSIONS",
-        help="a folder with a folder for each student, or with STUDENT-CHAPTER.ipynb",
+        help="a folder with a folder for each student, or with files named STUDENT-CHAPTER.ipynb; "
+        "what Canvas and Moodle give is read as it is",
     )  # fmt: skip
     add(
         "--against", type=Path, required=True, metavar="BOOK",
         help="the teacher's notebook, with solutions, or a folder with notebooks",
     )  # fmt: skip
     add("--report", type=Path, required=True, metavar="GRADES", help="where to write")
-    add("--jobs", type=int, metavar="N", help="submissions at one time (one a core)")
+    add("--jobs", type=int, metavar="N", help="submissions at one time (default: one a core)")
     add("--cluster", metavar="ADDRESS", help="grade on the Dask cluster of this scheduler")
     add("--hidden", **path, help="a Python file with checks that students do not get")
-    add("--times", **path, help="CSV: when each notebook was handed in (the file's own time)")
+    add(
+        "--times",
+        **path,
+        help="CSV with the columns student, file and submitted; default: the files' own times",
+    )
     add("--roster", **path, help="CSV: the class, as Canvas or Moodle exports it")
     add("--again", action="store_true", help="grade all anew")
     add("--whole", action="store_true", help="run every cell, also those that no answer needs")
@@ -56,7 +61,7 @@ def add_grade(subparsers) -> None:
     group = parser.add_argument_group("late and repeated submissions")
     group.add_argument(
         "--keep", choices=("last", "best"), default="last",
-        help="which of a student's submissions counts (%(default)s)",
+        help="which of a student's submissions counts (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--due", metavar="TIME",
@@ -65,7 +70,7 @@ def add_grade(subparsers) -> None:
     )  # fmt: skip
     group.add_argument(
         "--late", type=float, default=1.0, metavar="SHARE",
-        help="what a late one earns, from 0 to 1 of its points (%(default)s)",
+        help="what a late one earns, from 0 to 1 of its points (default: %(default)s)",
     )  # fmt: skip
 
     group = parser.add_argument_group("where the students' code runs, and what it may use")
@@ -78,7 +83,7 @@ def add_grade(subparsers) -> None:
         unit, kind, what = _HELP[one.name]
         group.add_argument(
             _flag(one.name), type=kind or _size, default=one.default, metavar=unit.upper(),
-            dest=f"limit_{one.name}", help=f"{what} ({_shown(one.default, unit)})",
+            dest=f"limit_{one.name}", help=f"{what} (default: {_shown(one.default, unit)})",
         )  # fmt: skip
     parser.set_defaults(run=_grade)
 
@@ -175,7 +180,7 @@ def _say(sandbox, text: str) -> None:
             print(f"advlab: not in {name!r}: {why}", file=sys.stderr)
     kept = sandbox.promises if not sandbox.isolated else f"a student's code {sandbox.promises}"
     print(f"sandbox {sandbox.name}: {kept}")
-    print(text, flush=True)
+    print(f"{text}\nfirst the chapters' own solutions, then the class", flush=True)
 
 
 def _print(graded) -> None:
@@ -183,6 +188,8 @@ def _print(graded) -> None:
     print()
     for label, value in graded.numbers:
         print(f"{label:<{width}}  {value}")
+    for sentence in graded.unmatched:
+        print(sentence)
     print(f"\ngradebook  {graded.report / 'gradebook.csv'}")
     print(f"summary    {graded.report / 'index.html'}")
     if graded.failed:

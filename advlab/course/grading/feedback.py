@@ -20,16 +20,19 @@ from .rows import Entry
 from .summary import content
 
 
-def write_pages(gradebook: Gradebook, folder: str | Path) -> list[Path]:
+def write_pages(
+    gradebook: Gradebook, folder: str | Path, unmatched: Sequence[str] = ()
+) -> list[Path]:
     """Write ``feedback/NAME.html`` for each student and ``index.html``, the summary.
 
     Each file is written whole or not at all, and one that would not change is left alone.
 
+    :param unmatched: sentences for the summary about students and roster that do not fit together.
     :returns: the files, the summary first.
     :raises OSError: the folder cannot be written.
     """
     folder, names = Path(folder), _names(gradebook)
-    pages = {folder / "index.html": summary_page(gradebook)}
+    pages = {folder / "index.html": summary_page(gradebook, unmatched)}
     for row in gradebook.rows:
         page = student_page(row.student, row.entries, gradebook.points)
         pages[folder / "feedback" / names[row.student]] = page
@@ -67,10 +70,10 @@ def student_page(student: str, entries: Sequence[Entry], points: Points | None =
     )
 
 
-def summary_page(gradebook: Gradebook) -> str:
+def summary_page(gradebook: Gradebook, unmatched: Sequence[str] = ()) -> str:
     """The teacher's page: the class, and for each exercise its points and wrong answers."""
     links = {student: f"feedback/{name}" for student, name in _names(gradebook).items()}
-    return render("summary.html", **content(gradebook, links))
+    return render("summary.html", **content(gradebook, links, unmatched))
 
 
 def _names(gradebook: Gradebook) -> dict[str, str]:

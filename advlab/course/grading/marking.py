@@ -14,7 +14,7 @@ from ..forbidding import called, refusal
 from . import results as words
 from .answers import Answers
 from .grafting import Chapter
-from .needs import needed
+from .needs import needed, readable
 from .results import Mark
 
 
@@ -74,8 +74,9 @@ class Marking:
             return run
         open_ones = {c.exercise.id for c in self.chapter.checks if c.key not in self.found}
         ids = [c.exercise.id for c in self.chapter.checks if not c.hidden and c.exercise.id in run]
-        cells = [None if id in open_ones else "\n".join(run[id]) for id in ids]
+        cells = [None if id in open_ones else readable("\n".join(run[id])) for id in ids]
         kept = needed(cells, {n: run[id] for n, id in enumerate(ids) if id in open_ones})
+        kept = {n for n in kept if cells[n]}
         return {id: run[id] for n, id in enumerate(ids) if id in open_ones or n in kept}
 
     def drop(self, id: str, message: str) -> None:

@@ -58,6 +58,15 @@ def needed(
     return search.found & own
 
 
+def readable(source: str) -> str:
+    """An answer as a cell for :func:`needed`; empty where it is no Python, and so binds nothing."""
+    try:
+        parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, Entangled):
+        return ""
+    return source
+
+
 @dataclass
 class _Facts:
     """What a piece of code takes, binds and changes."""

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .clean import shortened
 from .table import read_table
+
+MOST = 50  # names in a sentence
 
 # Field of a person → the columns that may hold it, in small letters.
 _COLUMNS = {
@@ -77,8 +80,9 @@ class Roster:
     def match(self, students: Iterable[str]) -> dict[str, Person]:
         """Whose submissions these are, by login, e-mail, ID or name, in that order.
 
-        As it is written first, then without regard to case and form. Whoever could be two people
-        is nobody, and so are two students who could be the same person equally well.
+        As it is written first, then without regard to case and form, at last without accents.
+        Whoever could be two people is nobody, and so are two students who could be the same person
+        equally well.
         """
         claims: dict[Person, list[tuple[int, str]]] = {}
         tables = self._tables()
@@ -96,10 +100,28 @@ class Roster:
                 found[best[1]] = person
         return found
 
+    def unmatched(self, students: Iterable[str]) -> tuple[str, ...]:
+        """Who of the students is not in the list, and who of the list handed in nothing."""
+        students = list(students)
+        found = self.match(students)
+        strangers = [student for student in students if student not in found]
+        known = set(found.values())
+        absent = [
+            p.name or p.login or p.email or p.id or p.number for p in self.people if p not in known
+        ]
+        said = []
+        if strangers:
+            said.append(f"not found in the roster: {len(strangers)}: {shortened(strangers, MOST)}")
+        if absent:
+            said.append(
+                f"in the roster, handed in nothing: {len(absent)}: {shortened(absent, MOST)}"
+            )
+        return tuple(said)
+
     def _tables(self) -> list[tuple[Callable[[str], str], dict[str, list[Person]]]]:
         tables = []
         fields = (lambda p: [p.login], lambda p: [p.email], lambda p: [p.id, p.number], _names)
-        for change in (str, _folded, _letters):
+        for change in (str, _folded, _letters, _bare):
             for field in fields:
                 table: dict[str, list[Person]] = {}
                 for person in self.people:
@@ -132,6 +154,12 @@ def _folded(text: str) -> str:
 def _letters(text: str) -> str:
     """Letters and digits only: in the names of downloaded files Canvas leaves out the rest."""
     return "".join(c for c in _folded(text) if c.isalnum())
+
+
+def _bare(text: str) -> str:
+    """Without accents, which systems that export lists, or pack files, leave out."""
+    parts = unicodedata.normalize("NFKD", _folded(text))
+    return _letters("".join(c for c in parts if not unicodedata.combining(c)))
 
 
 def _trailing_number(text: str) -> str:

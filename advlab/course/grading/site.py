@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -111,11 +112,40 @@ def _find_fonts(folder: Path) -> None:
 
 def readable() -> tuple[Path, ...]:
     """What the kernel reads besides the system: the interpreter, its packages, the site."""
-    prefixes = {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    named = {Path(p).absolute() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    # By the name that it is called by, which may be a link, and by its own.
+    prefixes = named | {path.resolve() for path in named}
     return (*sorted(prefixes), site().folder)
 
 
+# Libraries with the attacks that the exercises ask for. The course needs none of them, but they may
+# be installed beside it. (`art` is the Adversarial Robustness Toolbox.)
+LIBRARIES = (
+    "advertorch",
+    "art",
+    "autoattack",
+    "cleverhans",
+    "foolbox",
+    "robustbench",
+    "secml",
+    "torchattacks",
+)
+
+
 def hidden() -> tuple[Path, ...]:
-    """The package itself, with its verdicts, where it is installed among what is readable."""
-    package = PACKAGE.resolve()
-    return (package,) if any(package.is_relative_to(p) for p in readable()[:-1]) else ()
+    """The package itself, with its verdicts, and the :data:`LIBRARIES`, where they are installed
+    among what is readable."""
+    found = [PACKAGE.resolve(), *(path for name in LIBRARIES for path in _installed(name))]
+    return tuple(one for one in found if any(one.is_relative_to(p) for p in readable()[:-1]))
+
+
+def _installed(name: str) -> list[Path]:
+    """The folders or the file of a package, found without importing it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # one that is broken, or was loaded in an odd way
+        return []
+    if spec is None:
+        return []
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    return [Path(place).resolve() for place in places if Path(place).exists() and place]

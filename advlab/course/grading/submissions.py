@@ -21,7 +21,7 @@ from .times import Times
 
 DEEPEST = 3  # a notebook may stand in a folder in a folder of the student's folder
 MOST_FILES = 5_000  # in one student's folder, and
-MOST_OPENED = 200  # notebooks, each of which may be 20 MB
+MOST_OPENED = 100  # notebooks, each of which may be 20 MB and take seconds to read
 MOST_GRADED = 20  # notebooks of one student and chapter, each of which may run ten minutes
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")

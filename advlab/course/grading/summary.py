@@ -22,11 +22,14 @@ SHORT_NAME = 60  # characters of a name, and
 SHORT = 300  # of a message
 
 
-def content(gradebook: Gradebook, links: Mapping[str, str]) -> dict[str, Any]:
+def content(
+    gradebook: Gradebook, links: Mapping[str, str], unmatched: Sequence[str] = ()
+) -> dict[str, Any]:
     """What the template ``summary.html`` shows.
 
     :param gradebook: of the class.
     :param links: each student with the address of the feedback.
+    :param unmatched: sentences about students and roster that do not fit together.
     """
     entries = [entry for row in gradebook.rows for entry in row.entries]
     looks = [entry for entry in entries if entry.result.status != GRADED or not entry.chapter]
@@ -35,6 +38,7 @@ def content(gradebook: Gradebook, links: Mapping[str, str]) -> dict[str, Any]:
         "tiles": _tiles(gradebook, entries),
         "total": _total(gradebook),
         "levels": _levels(entries),
+        "unmatched": [visible(sentence) for sentence in unmatched],
         "chapters": list(possible),
         "possible": list(possible.values()),
         "rows": [_row(row, links[row.student], possible) for row in gradebook.rows],

@@ -8,6 +8,7 @@ from .case import (
     GRADED,
     JUDGED,
     NOTHING,
+    REFUSED,
     TIMED_OUT,
     Case,
     attack,
@@ -85,8 +86,10 @@ CASES = [
     ),
     Case(
         "maze-of-names",
-        "binds names to names in so many ways that following them all takes years; all is right",
+        "binds names to names in so many ways that following them all takes years",
         answers={"4.2": MAZE + solutions()["4.2"]},
+        marks={"4.2": REFUSED},
+        says="too entangled",
     ),
     right(
         "hexadecimal-number",

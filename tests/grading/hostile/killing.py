@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .case import ANY, CRASHED, NOTHING, Case, attack, called, right, solved
+from .case import (
+    ANY,
+    CRASHED,
+    GRADED,
+    NOTHING,
+    TIMED_OUT,
+    Case,
+    attack,
+    called,
+    right,
+    solved,
+)
 from .chapter import solutions
 
 LATER = {"4.2": ANY, "1.4": ANY}
@@ -130,6 +141,7 @@ def input_gradient(model, x, y):
         "sockets-closed",
         "closes the kernel's sockets",
         "get_ipython().kernel.iopub_socket.close()\n" + called("pass"),
+        status=GRADED | TIMED_OUT,
         marks=LATER,
     ),
     Case(

@@ -174,7 +174,7 @@ def input_gradient(model, x, y):
         status=GRADED | DISK,  # refused, or stopped
         marks=LATER | {"4.1": NOTHING},
     ),
-    stopped(
+    attack(
         "sockets-folder-filled",
         "fills the folder in which the kernel makes its sockets",
         """
@@ -182,13 +182,11 @@ import json, os, time
 from ipykernel.connect import get_connection_file
 def input_gradient(model, x, y):
     place = os.path.dirname(json.load(open(get_connection_file()))["ip"])
+    os.chmod(place, 0o777)
     for n in range(60):
         open(f"{place}/file-{n}", "wb").write(b"x" * (5 << 20))
-        time.sleep(0.02)
-    time.sleep(5)
-    return x * 0
 """,
-        DISK,
+        says="PermissionError",
     ),
     right(
         "sockets-folder-nested",
@@ -232,11 +230,12 @@ def input_gradient(model, x, y):
             raised += [name] if before != resource.RLIM_INFINITY else []
         except (ValueError, OSError):
             pass
+    before = os.nice(0)
     try:
         os.nice(-5)
-        raised.append("nice")
     except OSError:
         pass
+    raised += ["nice"] if os.nice(0) < before else []
     raise RuntimeError(f"raised {raised}")
 """,
         says="raised []",

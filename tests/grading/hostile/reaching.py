@@ -229,6 +229,28 @@ def input_gradient(model, x, y):
         says="FGSM",
     ),
     Case(
+        "package-s-own-step",
+        "answers 4.2 with what training uses for a step",
+        answers={
+            "4.2": "from advlab.defenses.inner import ascend\n"
+            "def fgsm(model, x, y, eps):\n"
+            '    loss = lambda z: F.cross_entropy(z, y, reduction="sum")\n'
+            "    return ascend(model, x, loss, start=x, eps=eps, alpha=eps, steps=1)\n"
+        },
+        marks={"4.2": REFUSED},
+        says="ascend",
+    ),
+    Case(
+        "library-of-attacks",
+        "answers 4.2 with another library's FGSM, where the teacher has one installed",
+        answers={
+            "4.2": "import torchattacks\n"
+            "def fgsm(model, x, y, eps):\n    return torchattacks.FGSM(model, eps=eps)(x, y)\n"
+        },
+        marks={"4.2": NOTHING},
+        says="torchattacks",
+    ),
+    Case(
         "package-called-in-disguise",
         "answers 4.2 with the package's own FGSM, its name put together while it runs",
         answers={

@@ -144,7 +144,7 @@ def _unavailable(engine: str, image: str) -> str:
     if not _engine(engine):
         return f"{engine} not found: install it, and build an image with the course's packages"
     if not image:
-        return f"{engine} needs an image: name one that holds a Python with the course's packages"
+        return f"{engine} needs an image: --image NAME, one with a Python and the course's packages"
     wrong = tools.trial(Container(engine, image))
     if not wrong:
         return ""
