@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import Exercise, close, fail, matches, numbers, tensor, untouched, watch
+from .. import Exercise, close, fail, matches, numbers, rather, tensor, untouched, watch
 
 EPS = 0.1
 EPSILONS = [0.0, 0.02, 0.05, 0.1, 0.3]
@@ -205,16 +205,16 @@ def verdict_curve(results, seed):
     with torch.no_grad():
         right = [model(step(x, g, eps)).argmax(1) == y for eps in EPSILONS]
     expected = [r.double().mean().item() for r in right]
-    if matches(found, [100 * a for a in expected]):
+    if rather(found, [100 * a for a in expected], expected):
         fail("these are percentages", "Give the share of images that are right, from 0 to 1.")
-    if matches(found, [len(y) * a for a in expected]):
+    if rather(found, [len(y) * a for a in expected], expected):
         fail("these are counts of images", "Give the share of images that are right, from 0 to 1.")
-    if matches(found, [1 - a for a in expected]):
+    if rather(found, [1 - a for a in expected], expected):
         fail(
             "the curve rises with ε: this is the share of images that are wrong",
             "Accuracy counts the answers that are right.",
         )
-    if matches(found, [expected[0]] * len(found)):
+    if rather(found, [expected[0]] * len(found), expected):
         fail("the accuracy is the same at every ε", "Is it the attacked images that you classify?")
     if not matches(found[0], expected[0]):
         fail(

@@ -337,32 +337,32 @@ def verdict_curve(results, seed):
         fail("robust_curve is to return a list, not a tensor", "tensor.tolist() makes one.")
     found = numbers(results, "accuracies", len(EPSILONS), "One number for each ε.")
     expected = shares(distances, correct)
-    if matches(found, sorted(expected, reverse=True)):
+    if rather(found, sorted(expected, reverse=True), expected):
         fail("the numbers are in the order of sorted ε", "One for each ε, in the order given.")
-    if matches(found, [100 * a for a in expected]):
+    if rather(found, [100 * a for a in expected], expected):
         fail("these are percentages", "Give shares, from 0 to 1.")
-    if matches(found, [len(correct) * a for a in expected]):
+    if rather(found, [len(correct) * a for a in expected], expected):
         fail("these are counts of images", "Give the share of all the images, from 0 to 1.")
-    if matches(found, [1 - a for a in expected]):
+    if rather(found, [1 - a for a in expected], expected):
         fail("the curve rises with ε", "Robust accuracy counts the images that still stand.")
-    if matches(found, shares(distances, torch.ones_like(correct))):
+    if rather(found, shares(distances, torch.ones_like(correct)), expected):
         fail(
             "images that were wrong from the start count as right",
             "No attack has touched them, so their distance says nothing: look at correct.",
         )
-    if matches(found, shares(distances[correct], correct[correct])):
+    if rather(found, shares(distances[correct], correct[correct]), expected):
         fail(
             "these are shares of the images that were right from the start",
             "Accuracy is a share of all images.",
         )
     reached = [(correct & (distances >= e)).double().mean().item() for e in EPSILONS]
-    if matches(found, reached):
+    if rather(found, reached, expected):
         fail(
             "an image at a distance of exactly ε counts as right",
             "A perturbation of size ε is within the budget ε.",
         )
     finite = correct & distances.isfinite()
-    if matches(found, shares(distances, finite)):
+    if rather(found, shares(distances, finite), expected):
         fail(
             "images on which the attack failed count as wrong",
             "They still stand. The attack found nothing, at any ε.",
