@@ -96,3 +96,14 @@ def test_an_environment_that_is_called_by_a_link_can_be_read_by_both_names(monke
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.setattr(site.sys, "prefix", str(tmp_path / "link"))
     assert {tmp_path / "link", (tmp_path / "real").resolve()} <= set(site.readable())
+
+
+def test_what_is_hidden_is_hidden_under_both_names(monkeypatch, tmp_path):
+    package = tmp_path / "real" / "torchattacks"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.syspath_prepend(str(tmp_path / "link"))
+    monkeypatch.setattr(site.sys, "prefix", str(tmp_path / "link"))
+    found = {path for path in site.hidden() if path.name == "torchattacks"}
+    assert {package.resolve(), tmp_path / "link" / "torchattacks"} <= found

@@ -136,7 +136,11 @@ def hidden() -> tuple[Path, ...]:
     """The package itself, with its verdicts, and the :data:`LIBRARIES`, where they are installed
     among what is readable."""
     found = [PACKAGE.resolve(), *(path for name in LIBRARIES for path in _installed(name))]
-    return tuple(one for one in found if any(one.is_relative_to(p) for p in readable()[:-1]))
+    places = set()
+    for folder in readable()[:-1]:  # each under every name that it can be reached by
+        own = folder.resolve()
+        places |= {folder / one.relative_to(own) for one in found if one.is_relative_to(own)}
+    return tuple(sorted(places))
 
 
 def _installed(name: str) -> list[Path]:
