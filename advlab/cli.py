@@ -54,6 +54,9 @@ def _parser(first: str | None) -> argparse.ArgumentParser:
         "photo",
         "--version",
     ):  # reading notebooks takes long to import
+        # Under nbformat, jsonschema would compile a grammar of web addresses, which takes a second
+        # and which no notebook is checked for.
+        sys.modules.setdefault("rfc3987_syntax", None)
         from .course.cli import add_commands
 
         add_commands(commands)

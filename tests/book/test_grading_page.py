@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import csv
+import json
 import re
 import shlex
 import xml.etree.ElementTree as ElementTree
@@ -13,11 +15,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from advlab import course
 from advlab.course import judge, probe
-from advlab.course.grading import cli, hidden, results
+from advlab.course.grading import (
+    cells,
+    cli,
+    hidden,
+    pages,
+    progress,
+    reading,
+    results,
+    submissions,
+    times,
+)
+from advlab.course.grading import (
+    site as sites,
+)
 from advlab.course.grading.sandbox import ENGINES, LEVELS
 from advlab.course.grading.settings import Limits
-from advlab.course.grading.site import site
 from advlab.course.notebooks import read, tasks
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +95,82 @@ def test_the_limits_on_the_page_are_those_of_the_grader():
     assert stopped == {*results.LIMITS, "the write fails"}
 
 
+def test_the_limits_of_reading_are_those_of_the_grader():
+    said = dict(table("Of"))
+    assert said["a file"] == f"{reading.LARGEST // 10**6} MB"
+    assert said["a notebook"] == f"{cells.MOST_CELLS:,} cells"
+    folder = f"{submissions.MOST_FILES:,} files, {submissions.MOST_OPENED} of them notebooks"
+    assert said["a student's folder"] == folder
+    most = submissions.MOST_GRADED
+    last = f"the {most} handed in last; with `--due`, {most} in time and {most} late"
+    assert said["a student and chapter"] == last
+    assert len(said) == 4
+
+
+def test_a_teacher_reads_first_what_is_needed_tonight():
+    titles = re.findall(r"^## (.+)$", PAGE, re.M)
+    assert titles[0] == "Release, collect, grade, hand out"
+    assert titles[-2:] == ["How a verdict is taken", "Kernels from a warm process"]
+
+
+def test_one_command_repeats_all_options():
+    commands = re.findall(r"^advlab grade (.*?[^\\])$", "".join(blocks("bash")), re.M | re.S)
+    wanted = {"--against", "--report", "--due", "--late", "--hidden", "--roster"}
+    assert any(wanted <= set(shlex.split(one.replace("\\\n", " "))) for one in commands)
+
+
+def test_what_a_check_may_use_is_listed():
+    rows = [row[0] for name in ("For the verdict", "For the probe") for row in table(name)]
+    said = [re.match(r"`(\w+)\(", row)[1] for row in rows]
+    others = {"CheckFailed", "Exercise", "Verdict", "check", "judge", "probe"}
+    assert sorted(said) == sorted(set(course.__all__) - others)
+
+
+def test_the_output_on_the_page_has_the_words_of_the_command():
+    (shown,) = [block for block in blocks("text") if block.startswith("sandbox ")]
+    labels = re.findall(r"^(\S+(?: \S+)*)  +\S", shown, re.M)
+    assert len(labels) == 10
+    known = {text for text in sentences().splitlines() for text in (text, text.strip())}
+    assert [one for one in labels[:8] if one not in known] == []
+    counted = set(re.findall(r"\d (in \w+|at a limit|without points)", shown))
+    assert counted <= set(progress._KINDS)
+    for kind in progress._KINDS[:4]:
+        assert f"*{kind}*" in PAGE.lower()
+
+
+def test_the_table_of_times_is_read(tmp_path):
+    (text,) = [block for block in blocks("text") if block.startswith("student,file,")]
+    (tmp_path / "times.csv").write_text(text, encoding="utf-8")
+    found = times.Times(tmp_path / "times.csv").found
+    assert ("cleo", "attempt-2/04-fgsm.ipynb") in found
+    assert len(found) == len(text.splitlines()) - 1
+
+
+def test_the_lines_for_a_mail_merge_write_who_gets_which_file(tmp_path, monkeypatch):
+    (source,) = [block for block in blocks("python") if "mail.csv" in block]
+    students = ["ada", "Ada Lovelace", "Code, Cleo"]
+    book = {"students": [{"student": name} for name in students]}
+    (tmp_path / "grades").mkdir()
+    (tmp_path / "grades/gradebook.json").write_text(json.dumps(book), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(source, {})
+    with open("mail.csv", encoding="utf-8", newline="") as file:
+        assert dict(csv.reader(file)) == pages.file_names(students)
+
+
+def test_the_libraries_that_are_named_are_hidden():
+    named = PAGE.split("**Import another library**")[1].split("\n")[0].lower()
+    for library in ("foolbox", "torchattacks", "art", "cleverhans", "autoattack"):
+        assert re.search(rf"\b{library}\b", named)
+        assert library in sites.LIBRARIES
+
+
+def test_the_summary_has_the_section_that_is_named():
+    template = ROOT / "advlab/course/grading/templates/summary.html"
+    (title,) = re.findall(r"the section \*([^*]+)\* of `index.html`", PAGE)
+    assert f">{title}</h2>" in template.read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def check():
     (source,) = [block for block in blocks("python") if "HIDDEN" in block]
@@ -110,7 +201,7 @@ def test_the_hidden_check_passes_the_solution_and_finds_what_it_says(check, solu
 
 
 def test_the_kernel_knows_as_little_as_the_page_says():
-    inside = {path.name for path in (site().folder / "advlab/course").glob("*.py")}
+    inside = {path.name for path in (sites.site().folder / "advlab/course").glob("*.py")}
     assert inside == {"__init__.py", "probing.py", "records.py", "guarding.py"}
 
 
@@ -125,10 +216,10 @@ def sentences() -> str:
 
 
 def test_each_message_that_is_explained_can_come():
-    trouble = PAGE.split("## When something goes wrong")[1]
+    trouble = PAGE.split("## When something goes wrong")[1].split("\n## ")[0]
     terms = re.findall(r"^(`.*)\n: ", trouble, re.M)
     messages = [text for term in terms for text in re.findall(r"`([^`]+)`", term)]
-    assert len(messages) >= 14
+    assert len(messages) >= 20
     known = sentences()
     assert [text for text in messages if text not in known] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import itertools
 import re
@@ -208,10 +209,34 @@ def example() -> tuple[str, Exercise, dict]:
     """The answer cell, the exercise, and its wrong answers, as they stand on the page."""
     text = section("Add an exercise, from end to end")
     answer, code, wrong = re.findall(r"```python\n(.*?)```", text, re.S)
-    namespace = {}
+    namespace = {"WRONG": {}}
     exec(code, namespace)
     exec(wrong, namespace)
-    return answer, namespace["MOVE"], namespace["MINE"]
+    return answer, namespace["MOVE"], namespace["WRONG"]
+
+
+def test_the_import_lines_to_leave_out_are_in_the_file_already():
+    text = section("Add an exercise, from end to end")
+    wanted = names_imported(re.findall(r"```python\n(.*?)```", text, re.S)[1])
+    file = (ROOT / "advlab/course/exercises/chapter04.py").read_text(encoding="utf-8")
+    assert "Leave out its three import lines" in text
+    assert {"torch", "Exercise", "watch"} <= wanted <= names_imported(file)
+
+
+def names_imported(code: str) -> set[str]:
+    nodes = [n for n in ast.parse(code).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    return {alias.name for node in nodes for alias in node.names}
+
+
+def test_the_cells_go_where_the_page_says():
+    text = section("Add an exercise, from end to end")
+    (heading,) = re.findall(r"`book/04-fgsm.ipynb`, above \*([^*]+)\*", text)
+    assert heading in CHAPTERS["04-fgsm.ipynb"].titles
+
+
+def test_both_guides_say_the_same_of_points():
+    sentence = re.search(r"After a change of points, [^.]+\.", PAGE)[0]
+    assert sentence in (BOOK / "grading.md").read_text(encoding="utf-8")
 
 
 def verdict(exercise: Exercise, code: str, seed: int):

@@ -78,7 +78,7 @@ def book(*graded, points=None, **rule) -> Gradebook:
 
 def page_of(gradebook: Gradebook, student="ada") -> str:
     row = next(row for row in gradebook.rows if row.student == student)
-    return student_page(row.student, row.entries, gradebook.points)
+    return student_page(row.student, row.entries, gradebook.points, gradebook.titles)
 
 
 class Reader(HTMLParser):

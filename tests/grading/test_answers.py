@@ -317,6 +317,8 @@ def test_what_is_no_notebook(content, says):
     assert says in found.problem
     assert found.missing == {"4.1", "4.2"}
     assert found.none
+    if says == "not JSON":
+        assert "cut off or damaged; open yours in Jupyter, save it, and hand it in" in found.problem
     with pytest.raises(NotAnswers, match=says):
         cells(content)
 

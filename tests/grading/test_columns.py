@@ -7,9 +7,9 @@ import io
 
 import pytest
 
-from advlab.course.grading.columns import canvas, moodle
+from advlab.course.grading.columns import canvas, moodle, unplaced
 from advlab.course.grading.gradebook import collect
-from advlab.course.grading.results import GRADED, PASSED, Mark, Result
+from advlab.course.grading.results import BROKEN, GRADED, PASSED, Mark, Result
 from advlab.course.grading.roster import Person, Roster, read_roster
 from advlab.course.grading.settings import Rule
 from advlab.course.grading.submissions import Submission
@@ -67,6 +67,27 @@ def test_canvas_with_its_own_list(roster):
         ["Noether, Emmy", "12", "S12", "emmy@example.com", "Course A", "2.5", ""],
         ["zed", "", "", "", "", "2.5", ""],  # not in the list: told, and not dropped
     ]
+
+
+def of_no_chapter(points, *students: str):
+    marks = (Mark("4.1", "t", 1, 0.5, PASSED, ""),)
+    good = (Submission("ada", None, "04-fgsm"), Result("04-fgsm", GRADED, "", marks))
+    bad = [(Submission(s, None, problem="no JSON"), Result("", BROKEN)) for s in students]
+    return collect([good, *bad], points, Rule())
+
+
+@pytest.mark.parametrize("layout", [canvas, moodle])
+def test_what_is_broken_is_of_the_only_chapter_and_earns_nothing(layout):
+    found = of_no_chapter({"04-fgsm": {"4.1": 1}}, "dan")
+    assert [line[-1] for line in rows(layout(found))[-2:]] == ["0.5", "0"]
+    assert unplaced(found) == ()
+
+
+def test_a_cell_is_empty_where_the_chapter_cannot_be_told_and_that_is_said():
+    found = of_no_chapter(POINTS, "dan", "eve")
+    assert rows(canvas(found))[-1][-2:] == ["", ""]
+    said = "no chapter could be told for: dan, eve; their cells are left empty"
+    assert unplaced(found) == (said,)
 
 
 def test_moodle_without_a_list():

@@ -138,6 +138,7 @@ def test_lines_keep_the_numbers_that_messages_name():
     code = "\n\ndef f(x):\r\n\treturn x\n\n\n"
     shown = highlighted(code)
     assert shown.count('<span class="line">') == 4
+    assert shown.count("\n</span>") == 4, "an empty line is copied too"
     third = shown.split("\n")[2]
     assert "def" in third
     assert "\t" not in shown
@@ -197,7 +198,8 @@ def test_the_summary_counts_passes_and_names_the_students():
     said = text(page)
     assert "60 % passed 6 of 10" in said
     assert "not yet: loss is 0.6 above what it should be 3 students: s6 · s7 · s8" in said
-    assert "no answer: exercise 4.1 is not filled in yet 1 student: s9" in said
+    assert "no answer: exercise 4.1" not in said, "which is no wrong answer"
+    assert "1 without an answer: s9" in said
     assert "0: 4 students; 2: 6 students" in page, "the histogram in words"
     assert "NOT ISOLATED" not in said
     assert "10 submissions ran in the sandbox “bubblewrap”. A student’s code sees" in said
@@ -224,6 +226,21 @@ def test_histograms():
     bars = histogram([0, 0.6, 1.5, 1.35], 1.5)
     assert [b.count for b in bars] == [1, 0, 0, 0, 1, 0, 0, 0, 0, 2]
     assert bars[-1].full
+
+
+def test_a_chapter_has_its_title_on_both_pages():
+    one, result = handed_in()
+    points = {"04-fgsm": {"4.1": 2}}
+    gradebook = collect([(one, result)], points, Rule(), titles={"04-fgsm": "One <step>"})
+    for page in (summary_page(gradebook), page_of(gradebook)):
+        assert '>04-fgsm <span class="title">One &lt;step&gt;</span></h2>' in page
+
+
+def test_what_was_stopped_has_its_list():
+    stopped = Result("04-fgsm", TIMED_OUT, "the cell took too long", (mark(),))
+    page = summary_page(book(handed_in(result=stopped)))
+    assert '<h2 id="look">Not graded to the end</h2>' in page
+    assert "notebooks graded 0" in text(page)
 
 
 def test_an_empty_class_has_a_page():

@@ -66,6 +66,18 @@ def test_pages_are_written_once_and_left_alone_when_nothing_changed(tmp_path):
         assert (tmp_path / link).is_file()
 
 
+def test_pages_of_who_is_no_longer_in_the_class_go_and_nothing_else_does(tmp_path):
+    write_pages(book(handed_in("ada"), handed_in("bo"), handed_in("cy")), tmp_path)
+    feedback = tmp_path / "feedback"
+    (feedback / "mine.html").write_text("<p>A page of the teacher's.</p>")
+    (feedback / "notes.txt").write_text("kept")
+    (feedback / "cy.html").rename(tmp_path / "cy.html")
+    (feedback / "cy.html").symlink_to(tmp_path / "cy.html")
+    write_pages(book(handed_in("ada")), tmp_path)
+    names = {path.name for path in feedback.iterdir()}
+    assert names == {"ada.html", "mine.html", "notes.txt", "cy.html"}
+
+
 def test_the_same_gradebook_gives_the_same_bytes(tmp_path):
     graded = [handed_in(f"s{n}", nasty(text)) for n, text in enumerate(NASTY.values())]
     gradebook = book(*graded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import shutil
 from datetime import datetime
 
@@ -72,7 +73,11 @@ def test_it_says_the_level_what_there_is_and_what_came_of_it(room, judged, tmp_p
         assert (tmp_path / "grades" / name).is_file()
     numbers = dict(line.rsplit("  ", 1) for line in out.splitlines() if "  " in line)
     numbers = {key.strip(): value for key, value in numbers.items()}
-    assert (numbers["submissions"], numbers["graded"], numbers["broken"]) == ("8", "6", "2")
+    assert (numbers["submissions"], numbers["notebooks graded"], numbers["broken"]) == (
+        "8",
+        "6",
+        "2",
+    )
     assert "NOT ISOLATED" not in err
     assert len(judged["jobs"]) == 6
 
@@ -163,6 +168,53 @@ def test_who_is_in_the_roster_and_who_is_not_is_said(room, judged, tmp_path, cap
         assert sentence not in (tmp_path / "grades" / "gradebook.json").read_text(encoding="utf-8")
     assert grade(room, tmp_path / "others") == 0
     assert "in the roster" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_how_many_were_late_by_which_times_and_what_that_costs(
+    room, judged, tmp_path, capsys, timed
+):
+    times = tmp_path / "times.csv"
+    (one, *_) = (name for name, points in room.expected.items() if points is not None)
+    times.write_text(f"student,file,submitted\n{one},,2020-01-02T00:00Z\n")
+    more = ["--times", str(times)] if timed else []
+    rule = ["--due", "2020-01-01 12:00+00:00", "--late", "0.5", "--keep", "best"]
+    assert grade(room, tmp_path / "grades", *rule, *more) == 0
+    out = capsys.readouterr().out
+    said = (
+        "what is late earns 50% of its points; of several notebooks for a chapter the best counts"
+    )
+    assert f"due 2020-01-01 12:00 +0000: {said}" in out
+    (line,) = (line for line in out.splitlines() if line.startswith("late "))
+    known = "by --times" if timed else "by the files' own times; --times sets others"
+    number, told = line.removeprefix("late").strip().split("  ")
+    assert told == f"({known})"
+    # Of a link the time is not asked, nor of a folder without a notebook.
+    assert number == "1" if timed else int(number) >= room.notebooks
+    page = html.unescape((tmp_path / "grades" / "index.html").read_text(encoding="utf-8"))
+    assert f"Due 2020-01-01 12:00 +0000, {known}. W{said[1:]}." in page
+    assert "<dt>late</dt>" in page
+
+
+def test_where_nothing_is_due_nobody_is_late(room, judged, tmp_path, capsys):
+    assert grade(room, tmp_path / "grades") == 0
+    assert "\nlate " not in capsys.readouterr().out
+    page = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
+    assert "<li>Of several notebooks for a chapter the last counts.</li>" in page
+
+
+def test_a_student_whose_chapter_is_not_known_is_named(room, judged, tmp_path, capsys):
+    submissions, book = tmp_path / "submissions", tmp_path / "book"
+    shutil.copytree(room.submissions, submissions, symlinks=True)
+    shutil.copytree(room.book, book)
+    other = classroom.read(classroom.BOOK / "07-few-pixels.ipynb")
+    classroom.write(other, book / "07-few-pixels.ipynb")
+    (submissions / "dan").mkdir()
+    (submissions / "dan" / "answers.ipynb").write_text("{")
+    arguments = [str(submissions), "--against", str(book), "--report", str(tmp_path / "grades")]
+    assert main(["grade", *arguments]) == 0
+    said = "no chapter could be told for: dan"
+    assert said in capsys.readouterr().out
 
 
 def test_the_help_names_the_columns_of_times(capsys):
@@ -282,13 +334,13 @@ def test_a_hidden_check_of_no_exercise_there_is_told(room, judged, tmp_path):
     hidden = tmp_path / "hidden.py"
     hidden.write_text(
         "from advlab.course.grading import Hidden\n"
-        "def probe(f, seed): return {}\n"
+        "def probe(fgsm, seed): return {}\n"
         "def verdict(results, seed): return 'fine'\n"
         "HIDDEN = (Hidden('9.9', 'Nothing', probe, verdict),)\n"
     )
     with pytest.raises(ValueError, match=r"a hidden check of 9\.9"):
         grade_class(room.submissions, room.book, tmp_path / "grades", hidden=hidden)
-    hidden.write_text(hidden.read_text().replace("9.9", "4.1"))
+    hidden.write_text(hidden.read_text().replace("9.9", "4.1").replace("fgsm", "input_gradient"))
     graded = grade_class(room.submissions, room.book, tmp_path / "grades", hidden=hidden)
     assert isinstance(graded, Graded)
     assert judged["jobs"][0].hidden == hidden.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from advlab.course.grading.feedback import write_pages
 from advlab.course.grading.gradebook import collect
 from advlab.course.grading.results import (
     BROKEN,
@@ -23,6 +25,7 @@ from advlab.course.grading.results import (
     Result,
 )
 from advlab.course.grading.settings import Rule
+from advlab.course.grading.store import Store
 from advlab.course.grading.submissions import Submission
 
 DUE = datetime(2026, 3, 1, 23, 59, tzinfo=UTC)
@@ -177,11 +180,18 @@ def test_the_last_counts_though_it_is_late_and_the_best_by_what_is_left():
 def test_a_late_one_that_is_refused_replaces_nothing(keep):
     found = row(ON_TIME, LATE, rule=Rule(keep, DUE, 0))
     assert (found.earned, found.late) == (2, "")
-    assert found.reason == "04-fgsm: handed in too late."
+    assert found.reason == "2.ipynb: handed in too late, not counted."
+    assert "2.ipynb: handed in too late, not counted." in found.of("04-fgsm").said
     alone = row(LATE, rule=Rule(keep, DUE, 0))
     assert (alone.earned, alone.late) == (0, "04-fgsm")
     assert alone.reason == "04-fgsm: handed in too late."
     assert alone.of("04-fgsm").said == ("It was handed in late, and earns no points.",)
+
+
+def test_a_broken_file_that_came_too_late_is_broken_and_no_more():
+    rule = Rule("best", DUE, 0)
+    for pairs in ([broken(hours=1)], [ON_TIME, broken(hours=1)]):
+        assert row(*pairs, rule=rule).reason == "b.ipynb: not a notebook: the file is not JSON."
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -256,6 +266,28 @@ def test_numbers_stay_numbers():
     third = Result("05-many-steps", GRADED, marks=(Mark("5.1", "t", 5, 5 / 3, PASSED, ""),))
     (found,) = table(collect([(handed_in(chapter="05-many-steps"), third)], POINTS, Rule()))
     assert (found["total"], found["5.1"], found["percent"]) == ("1.6667", "1.6667", "16.67")
+
+
+@pytest.mark.parametrize(
+    ("what", "written"),
+    [
+        ("gradebook.csv", lambda gradebook, folder: gradebook.write(folder)),
+        ("feedback/ada.html", write_pages),
+        ("key.json", lambda gradebook, folder: Store(folder).put("key", FIRST[1])),
+    ],
+)
+def test_a_full_disk_names_the_file_and_what_is_kept(tmp_path, monkeypatch, what, written):
+    def full(path, content):
+        if str(path).endswith(what):
+            raise OSError(errno.ENOSPC, "No space left on device", "a part of it")
+
+    monkeypatch.setattr("advlab.course.grading.store.write_atomically", full)
+    gradebook = collect([FIRST], POINTS, Rule())
+    with pytest.raises(OSError, match="No space left on device") as found:
+        written(gradebook, tmp_path)
+    said = str(found.value)
+    assert said.startswith(f"{tmp_path / what}: it cannot be written (No space")
+    assert "results graded so far are kept, and the same command goes on from there" in said
 
 
 # JSON and files ----------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ def test_a_chapter_knows_its_checks(chapter):
         ("4.4", 2, ("accuracy_curve",)),
     ]
     assert chapter.points == 6
+    assert chapter.title == "Four exercises"
     assert 'NotImplementedError("exercise 4.2")' in chapter.released["4.2"]
 
 
@@ -98,7 +99,13 @@ def probe(fgsm, seed):
 def verdict(results, seed):
     return f"{number(results, 'n')}"
 
-HIDDEN = [Hidden("4.2", "Numbers", probe, verdict, points=2), Hidden("4.1", "More", probe, verdict)]
+def probe_gradient(input_gradient, seed):
+    return {"n": input_gradient(seed)}
+
+HIDDEN = [
+    Hidden("4.2", "Numbers", probe, verdict, points=2),
+    Hidden("4.1", "More", probe_gradient, verdict),
+]
 """
 
 
@@ -119,6 +126,22 @@ def test_a_hidden_check_of_no_exercise_of_the_chapter_is_not_its():
     assert Chapter(light.NAME, light.solved(), load(text.encode())).points == 6
 
 
+def test_a_probe_asks_for_what_the_exercise_defines():
+    text = HIDDEN.replace("probe(fgsm, seed)", "probe(attack, seed)").replace("fgsm(", "attack(")
+    with pytest.raises(NotebookError) as found:
+        Chapter(light.NAME, light.solved(), load(text.encode()))
+    assert str(found.value) == (
+        "probe(attack, seed) of the hidden check 'Numbers': exercise 4.2 defines fgsm: name the "
+        "parameter so"
+    )
+
+
+def test_what_we_say_of_a_file_of_hidden_checks_has_no_name_of_an_exception():
+    text = HIDDEN.replace("points=2", "points=0")
+    with pytest.raises(NotebookError, match=r"^mine\.py: 4\.2: points: expected a number above 0"):
+        load(text.encode(), "mine.py")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -129,7 +152,7 @@ def test_a_hidden_check_of_no_exercise_of_the_chapter_is_not_its():
         ("def x(:", "SyntaxError"),
         (HIDDEN.replace("points=2", "points=-1"), "points: expected a number above 0"),
         (HIDDEN.replace('{"n": fgsm(seed)}', "{'n': number({}, 'n')}"), "number"),
-        (HIDDEN.replace("probe, verdict)", "lambda a, seed: {}, verdict)"), "lambda"),
+        (HIDDEN.replace("probe_gradient, verdict)", "lambda a, seed: {}, verdict)"), "lambda"),
     ],
 )
 def test_a_file_of_hidden_checks_that_is_wrong(text, said):

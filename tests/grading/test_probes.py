@@ -158,6 +158,12 @@ def judges_inside(fgsm, seed):
     return close(fgsm, fgsm, "x")
 
 
+def imports_a_chapter_inside(fgsm, seed):
+    from advlab.course.exercises.chapter04 import problem
+
+    return {"x": problem(seed)[1]}
+
+
 def verdict_of(results, seed):
     return "fine"
 
@@ -212,6 +218,7 @@ def test_a_teacher_s_own_file(teachers, monkeypatch):
         ("judges", "the probe judges reaches fail"),
         ("judges_through_a_module", "the probe judges_through_a_module reaches judging"),
         ("judges_inside", "the probe judges_inside reaches close"),
+        ("imports_a_chapter_inside", "import it at the top of the file"),
         ("asks_the_verdict", "the probe asks_the_verdict reaches verdict_of"),
         ("takes_a_whole_file", "chapter05 as a whole"),
         ("nameless", "is a lambda"),

@@ -255,7 +255,8 @@ def test_places_are_mended_and_ended(monkeypatch):
     dead = first.slot
     dead.close()
     places.give_back(first)
-    assert places.take().slot is not dead
+    assert places.take() is first
+    assert first.slot is not dead
     assert first.slot.alive()
     # Its kernels stay on the core of the place.
     monkeypatch.setenv(PLACE, "1")

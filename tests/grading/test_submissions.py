@@ -577,6 +577,22 @@ def test_a_time_of_nobody_is_told(folder, times, row, says):
     assert the_one(folder, times=times(good)).submitted.year == 2026
 
 
+def test_a_wrong_file_is_told_those_that_are_known(folder, times):
+    for name in ("cy/a.ipynb", "cy/old/b.ipynb"):
+        put(folder / name)
+    table = times("cy,c.ipynb,2026-01-01T10:00Z", "dan,c.ipynb,2026-01-01T10:00Z")
+    with pytest.raises(ValueError, match=r"; known of cy: cy/a\.ipynb, cy/old/b\.ipynb$"):
+        find(folder, BOOK, table)
+
+
+def test_a_path_below_the_students_own_folder(folder, times):
+    for name in ("ada/1/a.ipynb", "ada/2/a.ipynb"):
+        put(folder / name)
+    table = times("ada,1/a.ipynb,2026-01-01T10:00Z", "ada,2/a.ipynb,2026-01-02T10:00Z")
+    days = {one.file: one.submitted.day for one in find(folder, BOOK, table)}
+    assert days == {"ada/1/a.ipynb": 1, "ada/2/a.ipynb": 2}
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [

@@ -12,6 +12,7 @@ from .clean import one_line
 # Of one notebook. The longest chapter has under 100; in the bytes that are read there is room for
 # 400,000, and each is looked at once for every exercise.
 MOST_CELLS = 5_000
+_DAMAGED = "it is cut off or damaged; open yours in Jupyter, save it, and hand it in again"
 
 
 class NotAnswers(ValueError):
@@ -50,9 +51,11 @@ def cells(notebook: bytes) -> list[Cell]:
     except RecursionError:
         raise NotAnswers("the notebook is JSON nested too deeply to be read") from None
     except json.JSONDecodeError as error:
-        raise NotAnswers(f"not a notebook: the file is not JSON ({error})") from None
+        raise NotAnswers(f"not a notebook: the file is not JSON ({error}): {_DAMAGED}") from None
     except (ValueError, MemoryError):  # no text, or a number of a million digits
-        raise NotAnswers("not a notebook: the file is not JSON that can be read") from None
+        raise NotAnswers(
+            f"not a notebook: the file is not JSON that can be read: {_DAMAGED}"
+        ) from None
     version = raw.get("nbformat") if isinstance(raw, dict) else None
     if isinstance(version, bool) or not isinstance(version, int):
         raise NotAnswers("not a notebook: the file is JSON without a notebook's format number")

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ...data.files import write_atomically
 from ..notebooks import NotebookError, find_notebooks, parse
 from . import hidden as hidden_checks
 from . import summary
+from .columns import unplaced
 from .feedback import write_pages
 from .gradebook import Entry, Gradebook, collect
 from .grafting import Chapter
 from .jobs import Job
-from .pool import run
+from .pool import cores, run
 from .reading import Unreadable, read_file
 from .results import BROKEN, FAILED, PASSED, Result
 from .roster import read_roster
 from .sandbox import Sandbox, choose
+from .sandbox.warm import possible
 from .settings import Settings
+from .slots import Slots
 from .store import Store
 from .submissions import Submission, find
 
@@ -31,7 +35,8 @@ class Graded:
     :param gradebook: of all submissions.
     :param report: the folder with ``gradebook.csv`` and ``index.html``.
     :param sandbox: the level that the students' code ran in.
-    :param unmatched: sentences about students and roster that do not fit together.
+    :param unmatched: sentences about students and roster that do not fit together, and about
+        students whose chapter is not known.
     """
 
     gradebook: Gradebook
@@ -42,8 +47,7 @@ class Graded:
     @property
     def numbers(self) -> list[tuple[str, str]]:
         """Those at the head of the summary page: ``[("students", "30"), …]``."""
-        students = {row.student: "" for row in self.gradebook.rows}
-        return summary.content(self.gradebook, students)["tiles"]
+        return summary.numbers(self.gradebook)
 
     @property
     def failed(self) -> int:
@@ -119,32 +123,36 @@ def grade_class(
         except Unreadable as error:
             results[n] = Result(one.chapter, BROKEN, str(error))
     say(level, _what_there_is(found, jobs, None if again else store))
-    _try_solutions({job.chapter: job for job in jobs.values()}, store, workers, cluster)
     keys = {n: job.key() for n, job in jobs.items()}
-    graded = run(
-        jobs.values(), store, workers=workers, cluster=cluster, progress=progress, again=again
-    )
+    workers = workers or cores()
+    with Slots(workers, warm=possible(level)) as places:
+        how = {"workers": workers, "cluster": cluster, "places": places}
+        _try_solutions({job.chapter: job for job in jobs.values()}, store, how)
+        graded = run(jobs.values(), store, progress=progress, again=again, **how)
     results |= {n: graded[key] for n, key in keys.items()}
     pairs = [(one, _with_notes(results[n], one)) for n, one in enumerate(found)]
     points = {name: {c.key: c.points for c in one.checks} for name, one in chapters.items()}
-    gradebook = collect(pairs, points, settings.rule)
+    gradebook = collect(
+        pairs, points, settings.rule, timed=times is not None,
+        titles={name: one.title for name, one in chapters.items()},
+    )  # fmt: skip
     gradebook.write(report, roster)
     unmatched = people.unmatched(row.student for row in gradebook.rows) if people else ()
+    unmatched += unplaced(gradebook)
     write_pages(gradebook, report, unmatched)
     return Graded(gradebook, report, level, unmatched)
 
 
-def _try_solutions(
-    jobs: dict[str, Job], store: Store, workers: int | None, cluster: str | None
-) -> None:
+def _try_solutions(jobs: dict[str, Job], store: Store, how: dict[str, Any]) -> None:
     """Grade the teacher's own notebooks first: a mistake in a check, hidden ones above all, would
     cost the whole class, and nobody would see why.
 
     :param jobs: one of each chapter.
+    :param how: for :func:`~advlab.course.grading.pool.run`.
     :raises NotebookError: a check that the chapter's own solution does not pass.
     """
     own = [replace(job, student="", submission=job.teacher) for job in jobs.values()]
-    for result in run(own, store, workers=workers, cluster=cluster, progress=False).values():
+    for result in run(own, store, progress=False, **how).values():
         where = f"{result.chapter}: the chapter's own solution"
         if result.status == FAILED:
             raise NotebookError(f"{where} could not be graded: {result.reason}")

@@ -136,13 +136,17 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _grade(args: argparse.Namespace) -> int:
-    from .classes import grade_class  # it imports torch, and pytest
-
     settings = _settings(args)
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, found {args.jobs}")
+    if not args.cluster:
+        from .server import start_server
+
+        start_server()  # it imports what is slow while this process does
+    from .classes import grade_class  # it imports torch, and pytest
+
     if settings.rule.due:
-        print(f"due {settings.rule.due:%Y-%m-%d %H:%M %z}", flush=True)
+        print(f"due {settings.rule.due:%Y-%m-%d %H:%M %z}: {settings.rule}", flush=True)
     try:
         graded = grade_class(
             args.submissions, args.against, args.report, settings,
@@ -184,10 +188,13 @@ def _say(sandbox, text: str) -> None:
 
 
 def _print(graded) -> None:
+    from .summary import by_which_times
+
     width = max(len(label) for label, _ in graded.numbers)
     print()
     for label, value in graded.numbers:
-        print(f"{label:<{width}}  {value}")
+        whence = f"  ({by_which_times(graded.gradebook)})" if label == "late" else ""
+        print(f"{label:<{width}}  {value}{whence}")
     for sentence in graded.unmatched:
         print(sentence)
     print(f"\ngradebook  {graded.report / 'gradebook.csv'}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .clean import shortened
 from .gradebook import Gradebook, Row
-from .roster import Person, Roster
+from .roster import MOST, Person, Roster
 from .table import write_table
 
 
@@ -12,7 +13,8 @@ def canvas(gradebook: Gradebook, roster: Roster | None = None) -> str:
 
     Five columns that say who it is, then one for each chapter; the second row holds the points
     possible. Canvas looks a student up by the ID, then the SIS user ID, then the login, then the
-    name, and asks about those that it does not know. An empty cell clears a grade that is there.
+    name, and asks about those that it does not know. An empty cell clears a grade that is there;
+    :func:`~advlab.course.grading.columns.unplaced` says who has one though something was handed in.
 
     :param roster: a gradebook exported from Canvas, for the first five columns; without one the
         student's name stands for name and login.
@@ -46,9 +48,24 @@ def moodle(gradebook: Gradebook, roster: Roster | None = None) -> str:
     return write_table(table)
 
 
+def unplaced(gradebook: Gradebook) -> tuple[str, ...]:
+    """A sentence about those who handed in what belongs to no chapter, and whose cell is empty."""
+    found = [
+        row.student
+        for row in gradebook.rows
+        if any(not entry.chapter for entry in row.entries) and None in _points(gradebook, row)
+    ]
+    if not found:
+        return ()
+    names = shortened(found, MOST)
+    return (f"no chapter could be told for: {names}; their cells are left empty",)
+
+
 def _points(gradebook: Gradebook, row: Row) -> list[float | None]:
     entries = [row.of(chapter) for chapter in gradebook.points]
-    return [float(entry.earned) if entry else None for entry in entries]
+    # What was handed in for the only chapter is that chapter's, whatever became of it.
+    empty = 0.0 if len(entries) == 1 else None
+    return [float(entry.earned) if entry else empty for entry in entries]
 
 
 def _people(gradebook: Gradebook, roster: Roster | None) -> list[tuple[Row, Person]]:

@@ -62,8 +62,9 @@ def highlighted(code: str) -> Markup:
     shown = highlight("\n".join(lines), _LEXER, _FORMATTER).rstrip("\n").split("\n")
     left = len(every) - len(lines)
     note = f'<span class="cut">… {left:,} more lines are not shown here</span>' if left else ""
-    # Pygments has escaped its input, and closes its spans at the end of each line.
-    return Markup("\n".join(f'<span class="line">{line}</span>' for line in shown) + note)
+    # Pygments has escaped its input, and closes its spans at the end of each line. The break is
+    # inside: so a line without a character is copied as well.
+    return Markup("".join(f'<span class="line">{line}\n</span>' for line in shown) + note)
 
 
 # Nothing is stripped and nothing is guessed: line 3 here is line 3 of the cell.

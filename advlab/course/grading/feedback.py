@@ -7,17 +7,19 @@ the same, byte for byte, for the same gradebook. All that students wrote goes th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.files import write_atomically
 from .gradebook import Gradebook, Points
 from .levels import isolated
 from .pages import anchor, file_names, kind, render
 from .results import GRADED, PASSED, Mark
 from .rows import Entry
+from .store import write
 from .summary import content
+
+_GENERATOR = b'<meta name="generator" content="advlab grade">'  # as in base.html
 
 
 def write_pages(
@@ -25,7 +27,8 @@ def write_pages(
 ) -> list[Path]:
     """Write ``feedback/NAME.html`` for each student and ``index.html``, the summary.
 
-    Each file is written whole or not at all, and one that would not change is left alone.
+    Each file is written whole or not at all, and one that would not change is left alone. Pages
+    that it wrote before, of students who are no longer in the class, are removed.
 
     :param unmatched: sentences for the summary about students and roster that do not fit together.
     :returns: the files, the summary first.
@@ -34,23 +37,40 @@ def write_pages(
     folder, names = Path(folder), _names(gradebook)
     pages = {folder / "index.html": summary_page(gradebook, unmatched)}
     for row in gradebook.rows:
-        page = student_page(row.student, row.entries, gradebook.points)
+        page = student_page(row.student, row.entries, gradebook.points, gradebook.titles)
         pages[folder / "feedback" / names[row.student]] = page
     for path, page in pages.items():
         # No lone surrogate is left in a page, so it always is UTF-8.
         written = page.encode("utf-8")
         if not path.is_file() or path.read_bytes() != written:
-            write_atomically(path, written)
+            write(path, written)
+    for path in sorted((folder / "feedback").glob("*.html")):
+        if path not in pages and _is_ours(path):
+            path.unlink()
     return list(pages)
 
 
-def student_page(student: str, entries: Sequence[Entry], points: Points | None = None) -> str:
+def _is_ours(path: Path) -> bool:
+    """Whether it is a page that the grader wrote, and nobody else."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _GENERATOR in file.read(2_000)
+
+
+def student_page(
+    student: str,
+    entries: Sequence[Entry],
+    points: Points | None = None,
+    titles: Mapping[str, str] | None = None,
+) -> str:
     """The page of one student: points, messages, hints and the student's own code.
 
     Of a hidden check it says the title and whether it passed. What the code printed is not shown.
 
     :param entries: the student's submissions, those that count and those that do not.
     :param points: of each chapter's checks: a chapter that was not handed in counts 0 of them.
+    :param titles: of the chapters.
     """
     chapters = [_chapter(entry) for entry in entries if entry.counts and entry.chapter]
     handed_in = {chapter["name"] for chapter in chapters}
@@ -64,6 +84,7 @@ def student_page(student: str, entries: Sequence[Entry], points: Points | None =
         student=student,
         chapters=chapters,
         missing=missing,
+        titles=titles or {},
         others=[entry for entry in entries if not entry.chapter],
         earned=sum(chapter["earned"] for chapter in chapters),
         points=sum(chapter["points"] for chapter in chapters) + sum(missing.values()),

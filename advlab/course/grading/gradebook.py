@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...data.files import write_atomically
 from .clean import plain
 from .results import GRADED, Result
 from .roster import read_roster
 from .rows import Entry, Row
 from .settings import Rule
+from .store import write
 from .submissions import Submission
 from .table import write_table
 
@@ -27,11 +27,15 @@ class Gradebook:
     :param rows: by name.
     :param points: of each chapter's checks: ``{"04-fgsm": {"4.1": 1, "4.2 hidden 1": 2}}``.
     :param rule: by which late and repeated submissions counted.
+    :param timed: the times are those of a teacher's file, and not the notebooks' own.
+    :param titles: of the chapters, where they are known.
     """
 
     rows: tuple[Row, ...]
     points: Points
     rule: Rule
+    timed: bool = False
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def entries(self) -> list[Entry]:
@@ -102,7 +106,7 @@ class Gradebook:
             "moodle.csv": moodle(self, people),
         }
         for name, text in files.items():
-            write_atomically(Path(folder) / name, text.encode("utf-8", "replace"))
+            write(Path(folder) / name, text.encode("utf-8", "replace"))
         return [Path(folder) / name for name in files]
 
 
@@ -114,7 +118,14 @@ def _clean(value: Any) -> Any:
     return [_clean(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def collect(graded: Iterable[tuple[Submission, Result]], points: Points, rule: Rule) -> Gradebook:
+def collect(
+    graded: Iterable[tuple[Submission, Result]],
+    points: Points,
+    rule: Rule,
+    *,
+    timed: bool = False,
+    titles: Mapping[str, str] | None = None,
+) -> Gradebook:
     """Put together what was graded, and apply the rule.
 
     For each student and chapter one submission counts: the last, or the one with most points after
@@ -126,6 +137,8 @@ def collect(graded: Iterable[tuple[Submission, Result]], points: Points, rule: R
     :param graded: every submission with its result.
     :param points: of each chapter's checks, in the order of the columns.
     :param rule: of late and repeated submissions.
+    :param timed: the times are those of a teacher's file.
+    :param titles: of the chapters.
     """
     students: dict[str, dict[str, list[Entry]]] = {}
     for submission, result in graded:
@@ -139,7 +152,7 @@ def collect(graded: Iterable[tuple[Submission, Result]], points: Points, rule: R
         for chapter in sorted(chapters, key=lambda c: (order.get(c, len(order)), c)):
             entries += _chosen(chapters[chapter], rule)
         rows.append(Row(student, tuple(entries)))
-    return Gradebook(tuple(rows), points, rule)
+    return Gradebook(tuple(rows), points, rule, timed, titles or {})
 
 
 def _entry(submission: Submission, result: Result, points: Points, rule: Rule) -> Entry:
@@ -153,20 +166,20 @@ def _entry(submission: Submission, result: Result, points: Points, rule: Rule) -
         counts=False,
         share=rule.late if late else 1.0,
         points=sum(points.get(chapter, {}).values()),
-        reason=_reason(submission, result, late and rule.late == 0),
+        reason="",
     )
 
 
-def _reason(submission: Submission, result: Result, refused: bool) -> str:
+def _reason(entry: Entry) -> str:
     """Why it has no points, in sentences; empty where there is nothing to say."""
-    where = f"{submission.chapter or result.chapter}: "
+    where = entry.chapter if entry.counts else entry.submission.file
     reasons = []
-    if submission.problem:
-        reasons.append(submission.problem)
-    elif result.status != GRADED:
-        reasons.append(where + (result.reason or result.status))
-    if refused:
-        reasons.append(where + "handed in too late")
+    if entry.submission.problem:
+        reasons.append(entry.submission.problem)
+    elif entry.result.status != GRADED:
+        reasons.append(f"{where}: {entry.result.reason or entry.result.status}")
+    if entry.refused and entry.readable:
+        reasons.append(f"{where}: handed in too late{'' if entry.counts else ', not counted'}")
     return " ".join(reason.rstrip(".") + "." for reason in reasons)
 
 
@@ -174,14 +187,18 @@ def _chosen(entries: list[Entry], rule: Rule) -> list[Entry]:
     """The entries of one student and chapter by time, one of them marked as the one that counts."""
     entries = sorted(entries, key=lambda entry: entry.submission.when)
     if not entries[0].chapter:  # it stands for itself, with no points
-        return [replace(entry, counts=True) for entry in entries]
+        return [_told(replace(entry, counts=True)) for entry in entries]
     readable = [entry for entry in entries if entry.readable]
     able = [entry for entry in readable if entry.share > 0] or readable or entries
     chosen = max(able, key=lambda entry: entry.earned) if rule.keep == "best" else able[-1]
+    entries = [_told(replace(entry, counts=entry is chosen)) for entry in entries]
+    chosen = next(entry for entry in entries if entry.counts)
     said = _said(chosen, entries, rule)
-    return [
-        replace(entry, counts=True, said=said) if entry is chosen else entry for entry in entries
-    ]
+    return [replace(entry, said=said) if entry.counts else entry for entry in entries]
+
+
+def _told(entry: Entry) -> Entry:
+    return replace(entry, reason=_reason(entry))
 
 
 def _said(chosen: Entry, entries: list[Entry], rule: Rule) -> tuple[str, ...]:
@@ -197,5 +214,6 @@ def _said(chosen: Entry, entries: list[Entry], rule: Rule) -> tuple[str, ...]:
         )
     for entry in entries:
         if entry is not chosen and entry.reason:
-            said.append(f"Not counted: {entry.reason}")
+            too_late = entry.refused and entry.readable  # which says so itself
+            said.append(entry.reason if too_late else f"Not counted: {entry.reason}")
     return tuple(dict.fromkeys(said))

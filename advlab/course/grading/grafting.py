@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,7 +44,8 @@ class Check:
 class Chapter:
     """A teacher's notebook, understood once: its code cells, exercises and checks.
 
-    :raises NotebookError: a chapter that breaks the rules, a hidden check of another's exercise.
+    :raises NotebookError: a chapter that breaks the rules, or a hidden check whose probe asks for
+        another name than the exercise's own check is given.
     """
 
     name: str
@@ -61,15 +63,24 @@ class Chapter:
             exercise = _exercise(task.id, path.name)
             points = task.answer.metadata["advlab"].get("points", 1)
             arguments = _arguments(task.check.source, task.id, path.name)
-            self.checks.append(Check(task.id, exercise, points, arguments))
+            own = Check(task.id, exercise, points, arguments)
+            self.checks.append(own)
             mine = [h for h in self.hidden if h.id == task.id]
             for n, hidden in enumerate(mine, 1):
+                _same_names(hidden, own)
                 key = f"{task.id} hidden {n}"
                 self.checks.append(Check(key, hidden, hidden.points, hidden.answers))
 
     @property
     def points(self) -> float:
         return sum(check.points for check in self.checks)
+
+    @property
+    def title(self) -> str:
+        """Its first heading; empty where it has none."""
+        texts = [c.source for c in self.notebook.cells if c.cell_type == "markdown"]
+        found = re.search(r"^#[ \t]+(.+?)[ \t#]*$", "\n".join(texts), re.M)
+        return found[1] if found else ""
 
     @property
     def setup(self) -> list[str]:
@@ -98,6 +109,19 @@ def _arguments(source: str, id: str, where: str) -> tuple[str, ...]:
             if isinstance(first, ast.Constant) and first.value == id:
                 return tuple(ast.unparse(argument) for argument in node.args[1:])
     raise NotebookError(f'{where}: the check cell of {id} does not call check("{id}", …)')
+
+
+def _same_names(hidden: Hidden, own: Check) -> None:
+    """A probe is given what its parameters name: what it names must be what the answer defines."""
+    names = _names(own)
+    if all(name in names for name in hidden.answers):
+        return
+    given = ", ".join((*hidden.answers, "seed"))
+    so = "the parameter" if len(names) == 1 else "the parameters"
+    raise NotebookError(
+        f"{hidden.probe.__name__}({given}) of the hidden check {hidden.title!r}: exercise "
+        f"{hidden.id} defines {', '.join(names)}: name {so} so"
+    )
 
 
 def fresh_seed() -> int:
@@ -175,14 +199,19 @@ def _always(cell: NotebookNode) -> bool:
     return isinstance(ours, dict) and ours.get("run") is True
 
 
-def _forget(check: Check) -> str:
-    names = {
+def _names(check: Check) -> list[str]:
+    """The names in what the check is given."""
+    found = {
         node.id
         for argument in check.arguments
         for node in ast.walk(ast.parse(argument, mode="eval"))
         if isinstance(node, ast.Name)
     }
-    return "\n".join(f"globals().pop({name!r}, None)" for name in sorted(names))
+    return sorted(found)
+
+
+def _forget(check: Check) -> str:
+    return "\n".join(f"globals().pop({name!r}, None)" for name in _names(check))
 
 
 def _emit(check: Check, seed: int) -> str:

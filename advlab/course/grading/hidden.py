@@ -64,7 +64,9 @@ def load(source: bytes, name: str = "hidden checks") -> tuple[Hidden, ...]:
         except NotebookError:
             raise
         except Exception as error:
-            raise NotebookError(f"{name}: {type(error).__name__}: {error}") from error
+            # A ValueError is a sentence of ours, or reads like one.
+            kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+            raise NotebookError(f"{name}: {kind}{error}") from error
     return found
 
 

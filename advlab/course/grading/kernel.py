@@ -146,7 +146,7 @@ class GradedKernel(RunningKernel):
             msg_id = self.kc.kernel_info()
             try:
                 self.await_reply(msg_id, timeout=end - time.monotonic())
-                self.await_idle(msg_id, 0.5)
+                self.await_idle(msg_id, 0.05)  # what is published before we listen is lost
                 break
             except Empty:
                 if time.monotonic() > end:

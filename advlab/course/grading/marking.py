@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from .answers import Answers
 from .grafting import Chapter
 from .needs import needed, readable
 from .results import Mark
+
+# What IPython calls the file of a cell: "(1066826123.py, line 3)".
+_CELL = re.compile(r"\((?:\d+\.py|<ipython-input-[^>]*>), line (\d+)\)")
 
 
 @dataclass
@@ -181,7 +185,8 @@ def _stopped(marking: Marking, note: dict[str, Any], exercise: str, key: str) ->
 
 
 def _raised(error: dict[str, Any]) -> str:
-    return f"the answer's cell stopped with {error['type']}: {error['message']}"
+    message = _CELL.sub(r"(line \1 of your cell)", error["message"])
+    return f"the answer's cell stopped with {error['type']}: {message}"
 
 
 def _verdict(entry: Entry, error: str) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ from . import child as process
 from .jobs import GRADE, Job
 from .progress import Progress
 from .results import FAILED, Result
+from .server import start_server
 from .settings import Settings
 from .slots import Slots
 from .store import Store
@@ -34,6 +35,7 @@ def run(
     progress: bool = True,
     again: bool = False,
     grade: str = GRADE,
+    places: Slots | None = None,
 ) -> dict[str, Result]:
     """Grade what the store does not hold yet, and keep each result the moment it is there.
 
@@ -51,6 +53,7 @@ def run(
     :param progress: show how far it is, on the standard error.
     :param again: grade also what the store holds.
     :param grade: ``"module:function"``, from a job to a result; called in the process.
+    :param places: of an earlier run, to go on with; as many as workers.
     :returns: the result of each job's key.
     :raises ValueError: workers below 1; a cluster that cannot be reached or has another advlab.
     :raises OSError: the store cannot be written.
@@ -71,7 +74,7 @@ def run(
 
             stream = on_cluster(todo, cluster, grade)
         else:
-            stream = on_this_machine(todo, workers or cores(), grade)
+            stream = on_this_machine(todo, workers or cores(), grade, places)
         with closing(stream):  # whatever happens here, its processes are ended
             for finished in stream:
                 if finished is None:
@@ -101,11 +104,13 @@ def deadline(settings: Settings, grade: str = GRADE) -> float:
     return runner.deadline(settings)
 
 
-def on_this_machine(todo: dict[str, Job], workers: int, grade: str) -> Iterator[Finished | None]:
+def on_this_machine(
+    todo: dict[str, Job], workers: int, grade: str, places: Slots | None = None
+) -> Iterator[Finished | None]:
     """Each key with its result as it comes; None about once a second."""
     waiting, running = deque(todo.items()), {}
-    context = _context(grade)
-    slots = Slots(min(workers, len(todo)), warm=grade == GRADE and _may_fork(todo))
+    context = start_server(grade)
+    slots = places or Slots(workers, warm=grade == GRADE and _may_fork(todo))
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -127,7 +132,8 @@ def on_this_machine(todo: dict[str, Job], workers: int, grade: str) -> Iterator[
     finally:
         for one in running.values():
             one.end()
-        slots.close()
+        if places is None:
+            slots.close()
 
 
 def _may_fork(todo: dict[str, Job]) -> bool:
@@ -135,26 +141,6 @@ def _may_fork(todo: dict[str, Job]) -> bool:
     return sys.platform == "linux" and all(
         j.settings.sandbox == "bubblewrap" for j in todo.values()
     )
-
-
-def _context(grade: str):
-    """A server that has imported what is slow, and forks; elsewhere than on Linux a fork of what
-    is imported is not safe, and each process imports it anew."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([GRADE.partition(":")[0], grade.partition(":")[0]])
-    before = os.environ.copy()
-    # One notebook, one core: and a process with threads should not fork.
-    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    return context
 
 
 class _Child:

@@ -177,15 +177,22 @@ class _Slicer:
     def refuse_what_judges(self, statement: ast.stmt, name: str = "", inside: bool = False) -> None:
         """:raises ValueError: an import of what must not be in the kernel."""
         for alias in statement.names:
+            exercises = False
             if isinstance(statement, ast.Import):
                 refused = f"{alias.name}.".startswith(f"{COURSE}.")
             else:
                 source = f"{statement.module}."
                 offered = statement.module in (COURSE, f"{COURSE}.probing")
                 offered = offered and alias.name in OFFERED
-                exercises = source.startswith(f"{EXERCISES}.") and not inside
-                refused = source.startswith(f"{COURSE}.") and not (offered or exercises)
+                exercises = source.startswith(f"{EXERCISES}.")
+                taken = offered or (exercises and not inside)  # only there it can be followed
+                refused = source.startswith(f"{COURSE}.") and not taken
                 refused |= statement.module == "advlab" and alias.name == "course"
+            if refused and inside and exercises:
+                raise ValueError(
+                    f"{self.where} imports {alias.name} inside a function "
+                    f"({ast.unparse(statement)}); import it at the top of the file"
+                )
             if refused:
                 raise ValueError(
                     f"{self.where} reaches {name or alias.name} ({ast.unparse(statement)}), which "

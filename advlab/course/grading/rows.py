@@ -45,6 +45,11 @@ class Entry:
         return self.result.earned * self.share
 
     @property
+    def refused(self) -> bool:
+        """It came too late, and the rule gives nothing for that."""
+        return self.late and self.share == 0
+
+    @property
     def readable(self) -> bool:
         return self.result.status not in (BROKEN, FAILED)
 

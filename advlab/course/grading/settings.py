@@ -59,6 +59,10 @@ class Rule:
         if isinstance(self.late, bool) or not 0 <= self.late <= 1:
             raise ValueError(f"late: expected a share from 0 to 1, found {self.late!r}")
 
+    def __str__(self) -> str:
+        late = f"what is late earns {self.late:.0%} of its points; " if self.due else ""
+        return f"{late}of several notebooks for a chapter the {self.keep} counts"
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -19,7 +19,8 @@ class Place:
     """Where one notebook at a time is graded.
 
     :param number: from 0.
-    :param slot: where its kernels come from; None: they are started one by one.
+    :param slot: where its kernels come from, made when it is first needed; None: they are started
+        one by one.
     """
 
     number: int
@@ -40,7 +41,7 @@ class Slots:
 
     def __init__(self, count: int, warm: bool):
         self._warm = warm
-        self._all = [Place(n, _make() if warm else None) for n in range(count)]
+        self._all = [Place(n) for n in range(count)]
         self._free = list(self._all)
 
     def take(self) -> Place:
@@ -51,12 +52,20 @@ class Slots:
         place = self._free.pop(0)
         if place.slot is not None and not place.slot.alive():
             place.slot.close()
+            place.slot = None
+        if self._warm and place.slot is None:
             place.slot = _make()
         return place
 
     def give_back(self, place: Place) -> None:
         """Another notebook may use it now."""
         self._free.append(place)
+
+    def __enter__(self) -> Slots:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """End all slots, and all that came from them."""

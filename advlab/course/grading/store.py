@@ -36,10 +36,24 @@ class Store:
         """
         content = result.to_json()
         found = {"sha256": _digest(key, content), "result": content}
-        write_atomically(self._path(key), json.dumps(found, indent=1).encode())
+        write(self._path(key), json.dumps(found, indent=1).encode())
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file of the report, written whole or not at all.
+
+    :raises OSError: it cannot be written; the message says what is kept.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise OSError(
+            f"{path}: it cannot be written ({error.strerror or error}); results graded so far are "
+            "kept, and the same command goes on from there"
+        ) from error
 
 
 def _digest(key: str, result: dict) -> str:

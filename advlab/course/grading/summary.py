@@ -12,7 +12,7 @@ from .display import visible
 from .gradebook import Gradebook
 from .levels import isolated, promises
 from .pages import anchor, count, kind, points
-from .results import BROKEN, FAILED, GRADED, LIMITS, PASSED, Mark
+from .results import BROKEN, FAILED, GRADED, LIMITS, NO_ANSWER, PASSED, Mark
 from .rows import Entry, Row
 
 MOST_GROUPS = 8  # messages shown for one exercise
@@ -31,11 +31,13 @@ def content(
     :param links: each student with the address of the feedback.
     :param unmatched: sentences about students and roster that do not fit together.
     """
-    entries = [entry for row in gradebook.rows for entry in row.entries]
+    entries = gradebook.entries
     looks = [entry for entry in entries if entry.result.status != GRADED or not entry.chapter]
     possible = {chapter: sum(checks.values()) for chapter, checks in gradebook.points.items()}
     return {
-        "tiles": _tiles(gradebook, entries),
+        "tiles": numbers(gradebook),
+        "rule": _rule(gradebook),
+        "titles": gradebook.titles,
         "total": _total(gradebook),
         "levels": _levels(entries),
         "unmatched": [visible(sentence) for sentence in unmatched],
@@ -48,19 +50,36 @@ def content(
     }
 
 
-def _tiles(gradebook: Gradebook, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+def numbers(gradebook: Gradebook) -> list[tuple[str, str]]:
+    """Those of the class: ``[("students", "30"), …]``; how many were late, where that is asked."""
+    entries = gradebook.entries
+    late = [("late", f"{sum(entry.late for entry in entries)}")] if gradebook.rule.due else []
     statuses = Counter(entry.result.status for entry in entries)
     percents = [gradebook.percent(row) for row in gradebook.rows]
     return [
         ("students", f"{len(gradebook.rows)}"),
         ("submissions", f"{len(entries)}"),
-        ("graded", f"{statuses[GRADED]}"),
+        *late,
+        ("notebooks graded", f"{statuses[GRADED]}"),
         ("over a limit", f"{sum(statuses[limit] for limit in LIMITS)}"),
         ("broken", f"{statuses[BROKEN]}"),
         ("not graded", f"{statuses[FAILED]}"),
         ("mean", f"{mean(percents):.0f} %" if percents else "–"),
         ("median", f"{median(percents):.0f} %" if percents else "–"),
     ]
+
+
+def by_which_times(gradebook: Gradebook) -> str:
+    """Where the times are from."""
+    return "by --times" if gradebook.timed else "by the files' own times; --times sets others"
+
+
+def _rule(gradebook: Gradebook) -> str:
+    """The rule in force, in sentences."""
+    due = gradebook.rule.due
+    when = f"Due {due:%Y-%m-%d %H:%M %z}, {by_which_times(gradebook)}. " if due else ""
+    said = f"{gradebook.rule}"
+    return f"{when}{said[0].upper()}{said[1:]}."
 
 
 def _total(gradebook: Gradebook) -> dict[str, Any] | None:
@@ -142,7 +161,8 @@ def _exercise(chapter, hidden, number, title, marks) -> dict[str, Any]:
     most = max(mark.points for _, mark in marks)
     bars = histogram([mark.earned for _, mark in marks], most)
     passed = sum(mark.status == PASSED for _, mark in marks)
-    groups = grouped(marks)
+    groups = grouped((who, mark) for who, mark in marks if mark.status != NO_ANSWER)
+    blank = sorted(who for who, mark in marks if mark.status == NO_ANSWER)
     rest = groups[MOST_GROUPS:]
     return {
         "id": number[1],
@@ -154,17 +174,24 @@ def _exercise(chapter, hidden, number, title, marks) -> dict[str, Any]:
         "count": len(marks),
         "passed": passed,
         "percent": f"{100 * passed / len(marks):.0f}",
+        "blank": _students(blank),
         "groups": [
             {
                 "status": group.status,
                 "kind": kind(group.status),
                 "message": visible(group.message, SHORT),
-                "count": len(group.students),
-                "named": [visible(name, SHORT_NAME) for name in group.students[:MOST_NAMES]],
-                "more": max(len(group.students) - MOST_NAMES, 0),
+                **_students(group.students),
             }
             for group in groups[:MOST_GROUPS]
         ],
         "more": len(rest),
         "more_students": sum(len(group.students) for group in rest),
+    }
+
+
+def _students(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "count": len(names),
+        "named": [visible(name, SHORT_NAME) for name in names[:MOST_NAMES]],
+        "more": max(len(names) - MOST_NAMES, 0),
     }

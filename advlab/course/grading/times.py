@@ -18,7 +18,8 @@ class Times:
     """A CSV file with the columns student, file and submitted.
 
     ``student`` is the name in the gradebook; ``file`` is the notebook's name, or its path below the
-    folder of submissions, and may be empty: then the time is that of all the student's files.
+    folder of submissions or the student's own, and may be empty: then the time is that of all the
+    student's files.
     ``submitted`` is a time with its zone, ``2026-01-31T23:59:00+01:00``.
 
     :param path: of the file.
@@ -53,10 +54,14 @@ class Times:
         :raises ValueError: rows that belong to no submission, which are somebody's misspelled name.
         """
         made, unused = [], dict.fromkeys(self.found)
+        files: dict[str, list[str]] = {}
         for one in every:
             names = [""]
             if one.path is not None:
-                names = [one.path.relative_to(folder).as_posix(), one.path.name, ""]
+                path = one.path.relative_to(folder)
+                own = Path(*path.parts[1:]) if len(path.parts) > 1 else path
+                names = [path.as_posix(), own.as_posix(), path.name, ""]
+                files.setdefault(one.student, []).append(path.as_posix())
             keys = [(one.student, name) for name in names if (one.student, name) in self.found]
             for key in keys:
                 unused.pop(key, None)
@@ -67,8 +72,13 @@ class Times:
             made.append(replace(one, submitted=time, notes=notes))
         if unused:
             rows = [f"{one_line(student)} {one_line(file)}".strip() for student, file in unused]
+            known = [
+                f"; known of {one_line(student)}: {shortened(files[student])}"
+                for student in dict.fromkeys(student for student, _ in list(unused)[:5])
+                if student in files
+            ]
             raise ValueError(
                 f"{self.path}: nothing was handed in by that student, or as that file: "
-                f"{shortened(rows)}; expected the names as in the gradebook"
+                f"{shortened(rows)}; expected the names as in the gradebook{''.join(known)}"
             )
         return made
