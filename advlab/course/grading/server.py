@@ -21,8 +21,8 @@ def start_server(grade: str = GRADE):
     from multiprocessing import forkserver
 
     context = multiprocessing.get_context("forkserver")
-    preload = f"{__package__}.preload" if grade == GRADE else grade.partition(":")[0]
-    context.set_forkserver_preload([preload])
+    # There is one server for all that this process grades, whatever is called first.
+    context.set_forkserver_preload([f"{__package__}.preload", grade.partition(":")[0]])
     before = os.environ.copy()
     # One notebook, one core: and a process with threads should not fork.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
