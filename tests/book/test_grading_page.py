@@ -38,7 +38,16 @@ from advlab.course.notebooks import read, tasks
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book/grading.md").read_text(encoding="utf-8")
 # Of the other commands on the page: advlab release, and Dask's.
-OTHERS = {"--to", "--force", "--host", "--port", "--nworkers", "--nthreads"}
+OTHERS = {
+    "--write",
+    "--assignment",
+    "--to",
+    "--force",
+    "--host",
+    "--port",
+    "--nworkers",
+    "--nthreads",
+}
 WORDS = {v for k, v in vars(results).items() if k.isupper() and isinstance(v, str)}
 
 
@@ -110,7 +119,11 @@ def test_the_limits_of_reading_are_those_of_the_grader():
 def test_a_teacher_reads_first_what_is_needed_tonight():
     titles = re.findall(r"^## (.+)$", PAGE, re.M)
     assert titles[0] == "Release, collect, grade, hand out"
-    assert titles[-2:] == ["How a verdict is taken", "Kernels from a warm process"]
+    assert titles[-3:] == [
+        "How a verdict is taken",
+        "Kernels from a warm process",
+        "What was tried against it",
+    ]
 
 
 def test_one_command_repeats_all_options():
