@@ -72,7 +72,7 @@ def grade_class(
     cluster: str | None = None,
     again: bool = False,
     progress: bool = True,
-    say: Callable[[Sandbox, str], object] = lambda sandbox, text: None,
+    say: Callable[[Sandbox, str], object] | None = None,
 ) -> Graded:
     """Grade what a class handed in, and write gradebook, feedback and summary.
 
@@ -122,7 +122,8 @@ def grade_class(
             jobs[n] = Job(one.student, one.chapter, teachers[one.chapter], data, source, settings)
         except Unreadable as error:
             results[n] = Result(one.chapter, BROKEN, str(error))
-    say(level, _what_there_is(found, jobs, None if again else store))
+    if say is not None:
+        say(level, _what_there_is(found, jobs, None if again else store))
     keys = {n: job.key() for n, job in jobs.items()}
     workers = workers or cores()
     with Slots(workers, warm=possible(level)) as places:
