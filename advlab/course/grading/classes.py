@@ -126,7 +126,7 @@ def grade_class(
         say(level, _what_there_is(found, jobs, None if again else store))
     keys = {n: job.key() for n, job in jobs.items()}
     workers = workers or cores()
-    with Slots(workers, warm=possible(level)) as places:
+    with Slots(workers, warm=possible(level.name)) as places:
         how = {"workers": workers, "cluster": cluster, "places": places}
         _try_solutions({job.chapter: job for job in jobs.values()}, store, how)
         graded = run(jobs.values(), store, progress=progress, again=again, **how)

@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from . import child as process
 from .jobs import GRADE, Job
 from .progress import Progress
 from .results import FAILED, Result
+from .sandbox.warm import possible
 from .server import start_server
 from .settings import Settings
 from .slots import Slots
@@ -110,7 +110,8 @@ def on_this_machine(
     """Each key with its result as it comes; None about once a second."""
     waiting, running = deque(todo.items()), {}
     context = start_server(grade)
-    slots = places or Slots(workers, warm=grade == GRADE and _may_fork(todo))
+    warm = grade == GRADE and all(possible(job.settings.sandbox) for job in todo.values())
+    slots = places or Slots(workers, warm=warm)
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -134,13 +135,6 @@ def on_this_machine(
             one.end()
         if places is None:
             slots.close()
-
-
-def _may_fork(todo: dict[str, Job]) -> bool:
-    """Whether kernels may be forked from a process that has imported what is slow."""
-    return sys.platform == "linux" and all(
-        j.settings.sandbox == "bubblewrap" for j in todo.values()
-    )
 
 
 class _Child:

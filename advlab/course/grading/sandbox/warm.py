@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..slots import pin
 from . import tools
-from .base import Box, Sandbox
+from .base import Box
 from .bubblewrap import CONNECTION, Bubblewrap, options
 from .cgroup import Cgroup
 
@@ -156,6 +156,6 @@ def _wanted(box: Box, content: str) -> bytes:
     return json.dumps(wanted).encode() + b"\n"
 
 
-def possible(sandbox: Sandbox) -> bool:
-    """Whether kernels of this level may come from a slot."""
-    return isinstance(sandbox, Bubblewrap) and sys.platform == "linux"
+def possible(level: str) -> bool:
+    """Whether kernels of the level of this name may come from a slot."""
+    return level == Bubblewrap.name and sys.platform == "linux"
