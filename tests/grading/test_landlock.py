@@ -191,7 +191,11 @@ def test_modes_of_files_outside_stay(tmp_path, grader):
 
 
 @pytest.mark.parametrize("grader", GRADERS)
-@pytest.mark.parametrize("level", [*map(Landlock, VERSIONS), Plain()], ids=str)
+@pytest.mark.parametrize(
+    "level",
+    [*map(Landlock, VERSIONS), Plain()],
+    ids=[*(f"landlock-{version}" for version in VERSIONS), "plain"],
+)
 def test_ordinary_work_goes_on(tmp_path, grader, level):
     code = (
         "import multiprocessing.connection, os, shutil, socket, subprocess, tempfile, threading\n"
