@@ -104,7 +104,7 @@ def grade_there(payload: str, seconds: float, expected: str) -> str:
     if version() != expected:
         raise ValueError(f"this worker has advlab {version()}, and the grader {expected}")
     child = subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.jobs"],
+        [sys.executable, "-P", "-m", f"{__package__}.jobs"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -118,7 +118,7 @@ def on_this_machine(
                 key, job = waiting.popleft()
                 try:
                     started = _Child(context, key, job, grade, slots)
-                except OSError as error:  # no more processes, no more memory
+                except (OSError, EOFError) as error:  # no more processes, no more memory
                     yield key, process.failed(job.chapter, f"no process could be started: {error}")
                 else:
                     running[started.pipe] = started

@@ -26,6 +26,8 @@ def start_server(grade: str = GRADE):
     before = os.environ.copy()
     # One notebook, one core: and a process with threads should not fork.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    # Nothing is imported from the working folder, which may be the one with the submissions.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         forkserver.ensure_running()
     finally:

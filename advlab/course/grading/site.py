@@ -106,7 +106,7 @@ def _find_fonts(folder: Path) -> None:
     """Matplotlib's list of fonts, which takes it seconds to make: once, and not in each kernel."""
     folder.mkdir()
     environment = os.environ | {"MPLCONFIGDIR": str(folder)}
-    argv = [sys.executable, "-c", "import matplotlib.font_manager"]
+    argv = [sys.executable, "-P", "-c", "import matplotlib.font_manager"]
     subprocess.run(argv, env=environment, check=False, capture_output=True)
 
 
