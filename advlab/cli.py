@@ -11,13 +11,17 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from .course.cli import add_commands
 from .photo.cli import add_photo
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 checked and found wanting, 2 error."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser(argv[0] if argv else None)
+    # Under nbformat, jsonschema would compile a grammar of web addresses, which takes a second and
+    # which no notebook is checked for.
+    sys.modules.setdefault("rfc3987_syntax", None)
+    parser = _parser()
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
         parser.print_help()
@@ -32,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser(first: str | None) -> argparse.ArgumentParser:
-    """The parser of everything that can begin with ``first``."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="advlab",
         description="A course and workshop kit on adversarial examples.",
@@ -46,20 +49,7 @@ def _parser(first: str | None) -> argparse.ArgumentParser:
     _add_sanity(commands)
     _add_reproduce(commands)
     add_photo(commands)
-    if first not in (
-        "zoo",
-        "data",
-        "sanity",
-        "reproduce",
-        "photo",
-        "--version",
-    ):  # reading notebooks takes long to import
-        # Under nbformat, jsonschema would compile a grammar of web addresses, which takes a second
-        # and which no notebook is checked for.
-        sys.modules.setdefault("rfc3987_syntax", None)
-        from .course.cli import add_commands
-
-        add_commands(commands)
+    add_commands(commands)
     return parser
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .grading.clean import count
 from .grading.cli import add_grade
-from .notebooks import NotebookError, find_notebooks
 
 
 def add_commands(subparsers) -> None:
@@ -40,24 +40,27 @@ def add_commands(subparsers) -> None:
 def _release(args: argparse.Namespace) -> int:
     from .release import release
 
-    written, count = release(args.source, args.to, force=args.force)
-    print(f"{_count(len(written), 'notebook')} with {_count(count, 'exercise')} in {args.to}")
+    written, exercises = release(args.source, args.to, force=args.force)
+    print(f"{count(len(written), 'notebook')} with {count(exercises, 'exercise')} in {args.to}")
     return 0
 
 
 def _execute(args: argparse.Namespace) -> int:
     from .execute import execute_all
+    from .notebooks import find_notebooks
 
     paths = _chosen(find_notebooks(args.source), args.names)
     runs = execute_all(paths, check=args.check, timeout=args.timeout)
     failed = [run.path.name for run in runs if not run.ok]
     seconds = sum(run.seconds for run in runs)
     done = "compared" if args.check else "run"
-    print(f"{_count(len(runs), 'chapter')} {done} in {seconds:.1f} s, {len(failed)} failed")
+    print(f"{count(len(runs), 'chapter')} {done} in {seconds:.1f} s, {len(failed)} failed")
     return 1 if failed else 0
 
 
 def _chosen(paths: list[Path], names: list[str]) -> list[Path]:
+    from .notebooks import NotebookError
+
     for name in names:
         if not any(_named(path, name) for path in paths):
             there = ", ".join(path.stem for path in paths)
@@ -69,7 +72,3 @@ def _named(path: Path, name: str) -> bool:
     """By its file's name, or by the start of it: ``4``, ``04``, ``04-fgsm``, ``04-fgsm.ipynb``."""
     stem = Path(name).name.removesuffix(".ipynb")
     return path.stem == stem or path.stem.split("-")[0] in (stem, stem.zfill(2))
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"

@@ -67,6 +67,7 @@ def run_notebook(notebook: NotebookNode, folder: Path, timeout: int = 600) -> No
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=True,
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # its warnings are about connections, not the page
     )
     # Widget states of an earlier run would be merged with those of this one.
     notebook.metadata.pop("widgets", None)

@@ -28,46 +28,52 @@ _READS_TEXT = ("eval", "exec", "compile", "run_cell", "run_line_magic", "run_cel
 
 
 def called(
-    source: str,
+    source: str | Sequence[str],
     forbids: Sequence[str],
     context: Sequence[str] = (),
     namespace: Mapping[str, Any] | None = None,
 ) -> str | None:
     """The first of the names that the answer uses, or None. What does not parse uses none.
 
-    :data:`ENTANGLED` where that cannot be told in a reasonable time.
+    :data:`ENTANGLED` where that cannot be told: not in a reasonable time, or not at all because it
+    is nested too deeply.
 
-    :param source: the answer.
+    :param source: the answer, or its cells: of these one may be no Python, and the others run.
     :param forbids: dotted names, ``"advlab.attacks.FGSM"``.
     :param context: sources that ran before it: the chapter's own cells, and earlier answers.
     :param namespace: objects that its names stand for, where the answer is there to be called.
     """
-    return _called(source, forbids, context, namespace or {}, set()) if forbids else None
+    cells = [source] if isinstance(source, str) else source
+    return _called(cells, forbids, context, namespace or {}, set()) if forbids else None
 
 
-def _called(source, forbids, context, namespace, seen: set[Any]) -> str | None:
+def _called(cells, forbids, context, namespace, seen: set[Any]) -> str | None:
     outer = Scope(None, forbids=Forbids(forbids))
     outer.values.update({name: [value] for name, value in namespace.items()})
     scope = Scope(outer)
     outer.forbids.left = math.inf  # for what is not the answer's
     try:
         for text in context:
-            with suppress(Entangled):  # an earlier answer, refused on its own account
+            with suppress(Entangled, RecursionError):  # an earlier answer's own affair
                 outer.learn(_parse(text))
         outer.forbids.left = MOST_STEPS
-        scope.learn(body := _parse(source))
+        scope.learn(body := [statement for cell in cells for statement in _parse(cell)])
         return _Reader(scope, seen).read(body)
-    except RecursionError:
-        return None
-    except Entangled:
+    except (Entangled, RecursionError):
         return ENTANGLED
 
 
 def _parse(source: str) -> list[ast.stmt]:
-    """The statements, also where some lines are for IPython; none of what does not parse."""
-    with suppress(SyntaxError, ValueError, RecursionError, MemoryError, ImportError):
+    """The statements, also where some lines are for IPython; none of what is no Python.
+
+    :raises Entangled: it may be Python, and is nested too deeply to be read.
+    """
+    try:
         return parse(source).body
-    return []
+    except (RecursionError, MemoryError) as error:
+        raise Entangled from error
+    except (SyntaxError, ValueError, ImportError):
+        return []
 
 
 def refusal(id: str, title: str, found: str) -> tuple[str, str]:
@@ -75,7 +81,8 @@ def refusal(id: str, title: str, found: str) -> tuple[str, str]:
     if found == ENTANGLED:
         return (
             f"the answer to {id} cannot be read: too entangled",
-            "Its names stand for names that stand for names. Write it in fewer steps.",
+            "Its names stand for names that stand for names, or it is nested very deeply. Write it "
+            "in fewer and shorter steps.",
         )
     name = title[:1].lower() + title[1:] if title[1:2].islower() else title
     return (
@@ -97,7 +104,7 @@ def _called_by(function: Any, forbids: Sequence[str], seen: set[Any]) -> str | N
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         return None
-    return _called(source, forbids, (), function.__globals__, seen)
+    return _called([source], forbids, (), function.__globals__, seen)
 
 
 class _Reader:

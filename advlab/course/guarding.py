@@ -1,20 +1,23 @@
 """While an answer is called: what it may not call raises, however the answer came by it.
 
 The other half of :mod:`advlab.course.forbidding`, which reads the answer's source and gives the
-clear refusal. This one catches what no reading finds, such as a name put together from pieces. It
-runs beside the student's code, so it makes a trick laborious and none impossible.
+clear refusal. This one catches what no reading finds: a name put together from pieces, a method
+kept since before the check, a file of the package loaded once more. It runs beside the student's
+code, so it makes a trick laborious and none impossible.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
-METHODS = ("__call__", "perturb", "forward")  # what using an attack or a layer calls
+# What using an attack, a layer or a step in front of a network calls.
+METHODS = ("__call__", "perturb", "forward", "process")
 
 
 class Forbidden(RuntimeError):
@@ -29,10 +32,16 @@ def guard(forbids: Sequence[str]) -> Iterator[None]:
         not there, is passed over.
     """
     with ExitStack() as undo:
+        functions: dict[FunctionType, str] = {}
         for dotted in forbids:
             found = locate(dotted)
             if found is not None:
+                functions.update(dict.fromkeys(_functions(*found), dotted))
                 _forbid(*found, dotted, undo)
+        # The code itself, and with that every name that anybody holds it by.
+        for function, dotted in (functions | _copies(functions)).items():
+            undo.callback(setattr, function, "__code__", function.__code__)
+            function.__code__ = _refusing(dotted, function.__code__.co_freevars).__code__
         yield
 
 
@@ -51,6 +60,30 @@ def locate(dotted: str) -> tuple[Any, str, Any] | None:
     return None
 
 
+def _functions(holder: Any, name: str, found: Any) -> Iterator[FunctionType]:
+    """Those in Python that are this one's own: none that a base has for its other classes too."""
+    if isinstance(found, type):
+        values = [vars(found).get(method) for method in METHODS]
+    else:
+        values = [vars(holder).get(name) if isinstance(holder, type) else found]
+    for value in values:
+        value = getattr(value, "__func__", value)  # of a static or class method
+        while isinstance(value, FunctionType):
+            yield value
+            value = getattr(value, "__wrapped__", None)
+
+
+def _copies(functions: dict[FunctionType, str]) -> dict[FunctionType, str]:
+    """Others with the same code: made from it, or by running its file once more."""
+    # What is defined inside a function, such as a decorator's, has the same code in many places.
+    own = [f for f in functions if "<locals>" not in f.__code__.co_qualname]
+    codes = {function.__code__: functions[function] for function in own}
+    names = {code.co_name for code in codes}  # asked first: it takes less time
+    held = gc.get_objects() if codes else []
+    found = [f for f in held if type(f) is FunctionType and f.__code__.co_name in names]
+    return {f: codes[f.__code__] for f in found if f.__code__ in codes}
+
+
 def _forbid(holder: Any, name: str, found: Any, dotted: str, undo: ExitStack) -> None:
     if isinstance(found, type):
         for method in METHODS:
@@ -58,12 +91,7 @@ def _forbid(holder: Any, name: str, found: Any, dotted: str, undo: ExitStack) ->
                 _replace(found, method, _refusing(dotted), undo)
     elif isinstance(holder, type):
         _replace(holder, name, _refusing(dotted), undo)
-    elif isinstance(found, FunctionType):
-        # Its code, and with that every name that anybody holds it by.
-        before = found.__code__
-        found.__code__ = _refusing(dotted, before.co_freevars).__code__
-        undo.callback(setattr, found, "__code__", before)
-    elif isinstance(found, BuiltinFunctionType) or callable(found):
+    elif callable(found) and not isinstance(found, FunctionType):
         root = dotted.partition(".")[0]
         for module in _modules(root):
             for at in [n for n, value in vars(module).items() if value is found]:

@@ -8,6 +8,7 @@ known. Nothing of what is read is run or imported.
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from .ipython import Entangled
 MOST_STEPS = 200_000
 
 
-class Path(str):
+class Absent(str):
     """A dotted name that leads to nothing here: a package that is not installed."""
 
 
@@ -31,12 +32,9 @@ class Forbids:
 
     def __init__(self, dotted: Sequence[str]):
         self.dotted = tuple(dotted)
-        self.objects = [(name, found[2]) for name in dotted if (found := locate(name)) is not None]
-        self.methods = {
-            name.rpartition(".")[2]: name
-            for name in dotted
-            if (found := locate(name)) is not None and isinstance(found[0], type)
-        }
+        there = [(name, *found) for name in dotted if (found := locate(name)) is not None]
+        self.objects = [(name, found) for name, _, _, found in there]
+        self.methods = {at: name for name, holder, at, _ in there if isinstance(holder, type)}
         self.roots = {name.partition(".")[0] for name in dotted}
         self.left: float = MOST_STEPS
         self.names: dict[ast.expr, frozenset[str]] = {}
@@ -49,7 +47,7 @@ class Forbids:
 
     def named(self, value: Any) -> str | None:
         """Which of the names the value is: the object, a class made from it, or an instance."""
-        if isinstance(value, Path):
+        if isinstance(value, Absent):
             return next((n for n in self.dotted if value == n), None)
         kind = value if isinstance(value, type) else type(value)
         for name, found in self.objects:
@@ -69,7 +67,7 @@ class Forbids:
         """A module that is loaded, or its path. Nothing is imported on a student's word."""
         if dotted.partition(".")[0] not in self.roots:
             return None
-        return sys.modules.get(dotted) or Path(dotted)
+        return sys.modules.get(dotted) or Absent(dotted)
 
 
 class Scope:
@@ -135,8 +133,8 @@ class Scope:
                 self.bind(alias.asname or dotted, self.forbids.module(dotted))
             elif alias.name == "*":
                 module = self.forbids.module(node.module or "")
-                public = getattr(module, "__all__", None) if isinstance(module, ModuleType) else ()
-                for name in public if public is not None else dir(module):
+                space = vars(module) if isinstance(module, ModuleType) else {}
+                for name in space.get("__all__", space):
                     self.bind(name, attribute(module, name))
             elif node.level == 0:
                 module = self.forbids.module(node.module or "")
@@ -235,13 +233,15 @@ def last_name(node: ast.expr) -> str:
 
 
 def attribute(value: Any, name: str) -> Any:
-    """``value.name`` of a module or a class, which runs no code of the student's."""
-    if isinstance(value, Path):
-        return Path(f"{value}.{name}")
+    """``value.name`` of a module or a class, as it stands there: no code runs to find it."""
+    if isinstance(value, Absent):
+        return Absent(f"{value}.{name}")
     if isinstance(value, ModuleType):
-        found = getattr(value, name, None)
+        # Not getattr: some modules import or build what they are asked for.
+        found = vars(value).get(name)
         dotted = f"{value.__name__}.{name}"
-        return found if found is not None else sys.modules.get(dotted, Path(dotted))
+        return found if found is not None else sys.modules.get(dotted, Absent(dotted))
     if isinstance(value, type):
-        return getattr(value, name, None)
+        found = inspect.getattr_static(value, name, None)
+        return found.__func__ if isinstance(found, staticmethod) else found
     return None

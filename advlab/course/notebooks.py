@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
-import re
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-from ..data.files import write_atomically
+from .exercise import Exercise, find
+from .ipython import parse as parse_cell
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -72,44 +75,79 @@ def parse(content: bytes, path: str) -> NotebookNode:
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
-    """Write the file whole, or leave the one that is there."""
+    """Write the file whole, or leave the one that is there.
+
+    :raises OSError: the folder cannot be written, or the disk is full.
+    """
+    from ..data.files import write_atomically  # and with it torch
+
     write_atomically(path, (nbformat.writes(notebook).rstrip("\n") + "\n").encode())
 
 
 @dataclass(frozen=True)
 class Task:
-    """An answer cell and the check cell after it."""
+    """An answer cell and the check cell after it.
+
+    :param arguments: what the check is given after the id, as source: ``("fgsm",)``.
+    """
 
     id: str
     answer: NotebookNode
     check: NotebookNode
+    arguments: tuple[str, ...]
 
 
-def tasks(notebook: NotebookNode, path: Path) -> list[Task]:
+def tasks(notebook: NotebookNode, where: str) -> list[Task]:
     """The exercises of a chapter, in order.
 
+    :param where: the name of its file, for messages.
     :raises NotebookError: an answer without its check or a check without its answer, an id that
         stands twice, solution markers that are missing, unbalanced or outside an answer cell.
     """
     found: list[Task] = []
     cells = notebook.cells
     for n, cell in enumerate(cells):
-        where = f"{path.name}, cell {n + 1}"
+        at = f"{where}, cell {n + 1}"
         tags = cell.metadata.get("tags", [])
         if "check" in tags:
             if not found or found[-1].check is not cell:
-                raise NotebookError(f"{where}: a check cell with no answer cell right before it")
+                raise NotebookError(f"{at}: a check cell with no answer cell right before it")
         elif "exercise" in tags:
             after = cells[n + 1] if n + 1 < len(cells) else None
-            found.append(Task(_id(cell, where), cell, _check_of(cell, after, where)))
-            strip(cell.source, found[-1].id, where)
+            id, check = _id(cell, at), _check_of(cell, after, at)
+            found.append(Task(id, cell, check, _arguments(check.source, id, at)))
+            strip(cell.source, id, at)
         elif any(marker in _marks(cell.source) for marker in (BEGIN, END)):
-            raise NotebookError(f"{where}: a solution marker in a cell that has no tag 'exercise'")
+            raise NotebookError(f"{at}: a solution marker in a cell that has no tag 'exercise'")
     ids = [task.id for task in found]
     for id in ids:
         if ids.count(id) > 1:
-            raise NotebookError(f"{path.name}: exercise {id} stands {ids.count(id)} times")
+            raise NotebookError(f"{where}: exercise {id} stands {ids.count(id)} times")
     return found
+
+
+def owners(chapters: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """The file that each exercise stands in, from the exercises that stand in each file.
+
+    :raises NotebookError: an exercise stands in two.
+    """
+    found: dict[str, str] = {}
+    for name, ids in chapters.items():
+        for id in ids:
+            if found.setdefault(id, name) != name:
+                raise NotebookError(f"exercise {id} stands in {found[id]} and in {name}")
+    return found
+
+
+def exercise_of(id: str, where: str) -> Exercise:
+    """The exercise of this id, which stands in the file ``where``.
+
+    :raises NotebookError: the course has none.
+    """
+    try:
+        return find(id)
+    except KeyError as error:
+        raise NotebookError(f"{where}: {error.args[0]}") from error
 
 
 def _id(cell: NotebookNode, where: str) -> str:
@@ -120,7 +158,8 @@ def _id(cell: NotebookNode, where: str) -> str:
             f'{where}: expected a code cell with the metadata {{"advlab": {{"exercise": "4.2"}}}}'
         )
     points = metadata.get("points", 1)
-    if isinstance(points, bool) or not isinstance(points, int | float) or points <= 0:
+    number = isinstance(points, int | float) and not isinstance(points, bool)
+    if not number or not 0 < points < math.inf:
         raise NotebookError(f"{where}: points: expected a number above 0, found {points!r}")
     return id
 
@@ -131,9 +170,21 @@ def _check_of(answer: NotebookNode, after: NotebookNode | None, where: str) -> N
         raise NotebookError(f"{where}: exercise {id} has no check cell right after it")
     if _id(after, where + " (its check)") != id:
         raise NotebookError(f"{where}: exercise {id} is followed by the check of another exercise")
-    if not re.search(rf"\bcheck\(\s*[\"']{re.escape(id)}[\"']", after.source):
-        raise NotebookError(f'{where}: the check cell of {id} does not call check("{id}", …)')
     return after
+
+
+def _arguments(source: str, id: str, where: str) -> tuple[str, ...]:
+    try:
+        nodes = list(ast.walk(parse_cell(source)))
+    except (SyntaxError, ValueError) as error:
+        raise NotebookError(f"{where}: the check cell of {id} is no Python: {error}") from error
+    for node in nodes:
+        name = getattr(node, "func", None)
+        if isinstance(name, ast.Name) and name.id == "check" and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and first.value == id:
+                return tuple(ast.unparse(argument) for argument in node.args[1:])
+    raise NotebookError(f'{where}: the check cell of {id} does not call check("{id}", …)')
 
 
 def _marks(source: str) -> list[str]:

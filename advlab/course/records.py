@@ -21,7 +21,9 @@ MAX_TEXT = 8_000_000  # characters of a whole record
 MAX_ENTRIES = 200_000  # of one tensor
 MAX_ITEMS = 50_000  # of all lists and dicts together
 MAX_STRING = 10_000
+MAX_KEY = 200
 MAX_DEPTH = 12
+MAX_DIMENSIONS = 8
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -57,43 +59,59 @@ def encode(results: Any) -> str:
 
     :raises RecordError: more than a record holds.
     """
-    text = json.dumps(_pack(results, 0), allow_nan=False)
+    text = json.dumps(_Packer().pack(results, 0), allow_nan=False)
     if len(text) > MAX_TEXT:
         raise RecordError(f"{len(text)} characters of results, expected at most {MAX_TEXT}")
     return text
 
 
-def _pack(value: Any, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise RecordError(f"results nested more than {MAX_DEPTH} deep")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value) if abs(value) < 2**63 else {"$other": "an integer beyond 64 bits"}
-    if isinstance(value, float):
-        value = float(value)
-        return value if math.isfinite(value) else {"$float": str(value)}
-    if isinstance(value, str):
-        return str(value)[:MAX_STRING]
-    if isinstance(value, Tensor):
-        return _pack_tensor(value)
-    if isinstance(value, list | tuple):
-        if len(value) > MAX_ITEMS:
-            raise RecordError(f"a list of {len(value)} items, expected at most {MAX_ITEMS}")
-        return [_pack(item, depth + 1) for item in value]
-    if isinstance(value, dict) and all(isinstance(k, str) and k[:1] != "$" for k in value):
-        return {key: _pack(item, depth + 1) for key, item in value.items()}
-    kind = type(value)
-    return {"$other": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")[:200]}
+class _Packer:
+    """Counts what it has packed, as :class:`_Reader` does: what is written can be read."""
+
+    items = 0
+
+    def pack(self, value: Any, depth: int) -> Any:
+        self.items += 1
+        if self.items > MAX_ITEMS:
+            raise RecordError(f"results of more than {MAX_ITEMS} items")
+        if depth > MAX_DEPTH:
+            raise RecordError(f"results nested more than {MAX_DEPTH} deep")
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return int(value) if abs(value) < 2**63 else {"$other": "an integer beyond 64 bits"}
+        if isinstance(value, float):
+            value = float(value)
+            return value if math.isfinite(value) else {"$float": str(value)}
+        if isinstance(value, str):
+            return str(value)[:MAX_STRING]
+        if isinstance(value, Tensor):
+            return _pack_tensor(value)
+        if isinstance(value, list | tuple):
+            return [self.pack(item, depth + 1) for item in value]
+        if isinstance(value, dict) and all(isinstance(k, str) and k[:1] != "$" for k in value):
+            return {_short(key): self.pack(item, depth + 1) for key, item in value.items()}
+        kind = type(value)
+        return {"$other": f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")[:200]}
+
+
+def _short(key: str) -> str:
+    if len(key) > MAX_KEY:
+        raise RecordError(f"a key of {len(key)} characters, expected at most {MAX_KEY}")
+    return key
 
 
 def _pack_tensor(value: Tensor) -> dict:
     name = str(value.dtype).removeprefix("torch.")
     if name not in DTYPES or value.layout != torch.strided or value.device.type == "meta":
         return {"$other": f"tensor of {name}, {value.layout}, on {value.device}"}
-    if value.numel() > MAX_ENTRIES:
+    if max((value.numel(), *value.shape)) > MAX_ENTRIES:
         raise RecordError(
             f"a tensor of shape {tuple(value.shape)}, expected at most {MAX_ENTRIES} entries"
+        )
+    if value.dim() > MAX_DIMENSIONS:
+        raise RecordError(
+            f"a tensor of {value.dim()} dimensions, expected at most {MAX_DIMENSIONS}"
         )
     plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
     data = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
@@ -160,7 +178,7 @@ class _Reader:
             return Other(value["$other"][:200])
         if keys == {"$tensor", "dtype", "shape", "device", "requires_grad"}:
             return _unpack_tensor(value)
-        if any(key[:1] == "$" or len(key) > 200 for key in keys):
+        if any(key[:1] == "$" or len(key) > MAX_KEY for key in keys):
             raise RecordError(f"an object with the keys {sorted(k[:20] for k in keys)[:5]}")
         return {key: self.read(item, depth + 1) for key, item in value.items()}
 
@@ -169,7 +187,11 @@ def _unpack_tensor(packed: dict) -> Recorded:
     dtype, shape, device = DTYPES.get(str(packed["dtype"])), packed["shape"], packed["device"]
     if dtype is None or not isinstance(device, str) or len(device) > 20:
         raise RecordError("a tensor of unknown type or place")
-    if not isinstance(shape, list) or len(shape) > 8 or any(type(n) is not int for n in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or any(type(n) is not int for n in shape)
+    ):
         raise RecordError("a tensor of unreadable shape")
     if any(n < 0 or n > MAX_ENTRIES for n in shape) or (count := math.prod(shape)) > MAX_ENTRIES:
         raise RecordError(f"a tensor of shape {shape}")

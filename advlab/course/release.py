@@ -7,8 +7,16 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from .exercise import find
-from .notebooks import NotebookError, find_notebooks, read, strip, tasks, write
+from .notebooks import (
+    NotebookError,
+    exercise_of,
+    find_notebooks,
+    owners,
+    read,
+    strip,
+    tasks,
+    write,
+)
 from .plain import Plain
 
 
@@ -17,8 +25,8 @@ def release(source: str | Path, to: str | Path, *, force: bool = False) -> tuple
 
     Solutions become ``raise NotImplementedError("exercise 4.2")``; outputs, execution counts and
     widget states go; what only Sphinx understands in the text becomes plain Markdown. All
-    else stays as it is. The same chapters give the same bytes. Nothing is written unless all of it
-    can be.
+    else stays as it is. The same chapters give the same bytes. All of them are read and made before
+    the first is written: where one is refused, nothing is.
 
     :param source: a notebook or a folder with notebooks.
     :param to: a folder; made where there is none.
@@ -26,6 +34,8 @@ def release(source: str | Path, to: str | Path, *, force: bool = False) -> tuple
     :returns: the files written, and the number of exercises in them.
     :raises NotebookError: a chapter that breaks the rules, a folder that holds the chapters
         themselves, or a released notebook that somebody has worked in.
+    :raises OSError: the folder cannot be written, or the disk is full. What stands there then is
+        whole, notebook by notebook, and the same command goes over it.
     """
     paths, to = find_notebooks(source), Path(to)
     if to.exists() and not to.is_dir():
@@ -34,18 +44,9 @@ def release(source: str | Path, to: str | Path, *, force: bool = False) -> tuple
         if path.resolve().is_relative_to(to.resolve()):
             raise NotebookError(f"{to}: holds the chapters themselves; name another folder")
     chapters = {path: read(path) for path in paths}
-    seen: dict[str, str] = {}
-    for path, chapter in chapters.items():
-        for task in tasks(chapter, path):
-            if task.id in seen:
-                raise NotebookError(
-                    f"exercise {task.id} stands in {seen[task.id]} and in {path.name}"
-                )
-            seen[task.id] = path.name
-            try:
-                find(task.id)
-            except KeyError as error:
-                raise NotebookError(f"{path.name}: {error.args[0]}") from error
+    owner = owners({p.name: [task.id for task in tasks(c, p.name)] for p, c in chapters.items()})
+    for id, name in owner.items():
+        exercise_of(id, name)
     written = {to / path.name: student_version(chapters[path], path) for path in paths}
     if not force and (changed := [str(p) for p in written if _was_changed(p)]):
         raise NotebookError(
@@ -54,13 +55,13 @@ def release(source: str | Path, to: str | Path, *, force: bool = False) -> tuple
         )
     for path, notebook in written.items():
         write(notebook, path)
-    return list(written), len(seen)
+    return list(written), len(owner)
 
 
 def student_version(chapter: NotebookNode, path: Path) -> NotebookNode:
     """A chapter, read from ``path``, as its students get it. Changes and returns the notebook."""
     plain = Plain(path.parent)
-    for task in tasks(chapter, path):
+    for task in tasks(chapter, path.name):
         task.answer.source = strip(task.answer.source, task.id, path.name)
     for n, cell in enumerate(chapter.cells):
         if cell.cell_type == "code":

@@ -38,7 +38,7 @@ class Classroom:
 
     @property
     def tasks(self) -> list[Task]:
-        return tasks(self.notebook, self.chapter)
+        return tasks(self.notebook, self.chapter.name)
 
     def submission(self, student: str, released: NotebookNode | None = None) -> NotebookNode:
         """The notebook that the student hands in: ``released`` with the answers filled in. Each
@@ -63,7 +63,9 @@ def assignment(kind: str, folder: Path) -> Path:
     notebook.metadata.pop("widgets", None)  # stored outputs: no grader needs them
     if kind == "light":
         setup = nbformat.v4.new_code_cell(LIGHT_SETUP, id="setup")
-        answered = [cell for task in tasks(notebook, CHAPTER) for cell in (task.answer, task.check)]
+        answered = [
+            cell for task in tasks(notebook, CHAPTER.name) for cell in (task.answer, task.check)
+        ]
         notebook.cells = [setup, *answered]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CHAPTER.name
@@ -76,7 +78,7 @@ def draw(kind: str, folder: Path, students: int, seed: int = 0) -> Classroom:
     with ``a``, half with ``b``: two processes of a grader that takes a pattern can share them."""
     chapter = assignment(kind, folder)
     known, luck = written(), random.Random(seed)
-    found = tasks(read(chapter), chapter)
+    found = tasks(read(chapter), chapter.name)
     answers = {}
     for number in range(students):
         name = f"{'a' if number < students // 2 else 'b'}{number:03d}"

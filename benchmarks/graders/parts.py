@@ -17,9 +17,13 @@ from unittest import mock
 import nbformat
 
 from advlab.course.grading import kernel, plugin, runner
+from advlab.course.grading.answers import read_answers
+from advlab.course.grading.cells import cells
+from advlab.course.grading.grafting import Chapter
 from advlab.course.grading.jobs import Job
 from advlab.course.grading.sandbox import choose
 from advlab.course.grading.settings import Settings
+from advlab.course.notebooks import read
 
 from . import classroom
 
@@ -38,13 +42,14 @@ def parts(students: int = 5) -> dict[str, float]:
     found = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
         room = classroom.draw("light", Path(scratch), students)
-        teacher, settings = room.chapter.read_bytes(), Settings(sandbox=choose().name)
+        chapter = Chapter(room.chapter.stem, read(room.chapter))
+        settings = Settings(sandbox=choose().name)
         for student in room.answers:
             handed_in = nbformat.writes(room.submission(student)).encode()
-            job = Job(student, room.chapter.stem, teacher, handed_in, None, settings)
             with clocks() as seconds:
                 start = time.perf_counter()
-                runner.grade(job)
+                answers, _ = read_answers(cells(handed_in), chapter.notebook)
+                runner.grade(Job(chapter.name, chapter.code, answers, None, settings))
                 seconds["all"] = time.perf_counter() - start
             for name, value in seconds.items():
                 found[name].append(value)

@@ -20,6 +20,7 @@ from advlab.course import judge, probe
 from advlab.course.grading import (
     cells,
     cli,
+    folders,
     hidden,
     pages,
     progress,
@@ -108,12 +109,14 @@ def test_the_limits_of_reading_are_those_of_the_grader():
     said = dict(table("Of"))
     assert said["a file"] == f"{reading.LARGEST // 10**6} MB"
     assert said["a notebook"] == f"{cells.MOST_CELLS:,} cells"
-    folder = f"{submissions.MOST_FILES:,} files, {submissions.MOST_OPENED} of them notebooks"
+    folder = f"{folders.MOST_FILES:,} files, {folders.MOST_OPENED} of them notebooks"
     assert said["a student's folder"] == folder
+    size = f"{submissions.MOST_BYTES // 10**6} MB, those changed last"
+    assert said["all notebooks of a student"] == size
     most = submissions.MOST_GRADED
     last = f"the {most} handed in last; with `--due`, {most} in time and {most} late"
     assert said["a student and chapter"] == last
-    assert len(said) == 4
+    assert len(said) == 5
 
 
 def test_a_teacher_reads_first_what_is_needed_tonight():
@@ -194,7 +197,7 @@ def check():
 @pytest.fixture(scope="module")
 def solution() -> str:
     path = ROOT / "book/04-fgsm.ipynb"
-    found = {task.id: task.answer.source for task in tasks(read(path), path)}
+    found = {task.id: task.answer.source for task in tasks(read(path), path.name)}
     return f"{found['4.1']}\n\n{found['4.2']}"
 
 

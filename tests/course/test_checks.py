@@ -342,11 +342,14 @@ def test_check_wants_as_many_objects_as_the_exercise():
 
 
 def test_check_prints_or_raises(capsys):
-    from advlab.attacks import FGSM
+    def fgsm(model, x, y, eps):
+        x = x.clone().requires_grad_()
+        loss = nn.functional.cross_entropy(model(x), y)
+        return (x + eps * torch.autograd.grad(loss, x)[0].sign()).clamp(0, 1).detach()
 
-    check("4.2", lambda model, x, y, eps: FGSM(eps=eps)(model, x, y))
+    check("4.2", fgsm)
     assert capsys.readouterr().out.startswith("4.2 passed: each pixel moves up the loss")
-    check("4.2", lambda model, x, y, eps: FGSM(eps=eps)(model, x, y), seed=11)
+    check("4.2", fgsm, seed=11)
     with pytest.raises(CheckFailed, match="not yet: the images come back as they were\nHint: "):
         check("4.2", lambda model, x, y, eps: x)
 

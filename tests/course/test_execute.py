@@ -92,6 +92,11 @@ def test_a_second_run_changes_nothing(tmp_path):
             assert model.removeprefix("IPY_MODEL_") in state
 
 
+def test_the_kernel_says_nothing_of_its_own(tmp_path, capfd):
+    assert execute(chapter(tmp_path / "01-a.ipynb", "print(1)")).ok
+    assert capfd.readouterr() == ("", "")
+
+
 def test_check_writes_nothing_and_names_what_differs(tmp_path):
     path = chapter(tmp_path / "01-a.ipynb", "print(1)", "print(2)")
     assert execute(path).ok

@@ -319,7 +319,7 @@ def test_no_solution_is_refused(path):
             cell.metadata.get("tags", [])
         ):
             setup.append(cell.source)
-    for task in tasks(notebook, path):
+    for task in tasks(notebook, path.name):
         before.append(task.answer.source)
         forbids = find(task.id).forbids
         assert called(task.answer.source, forbids, context=setup + before[:-1]) is None, task.id

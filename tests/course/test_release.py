@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from advlab.course.cli import add_commands
-from advlab.course.notebooks import NotebookError, read, strip
+from advlab.course.notebooks import NotebookError, read, strip, tasks
 from advlab.course.plain import Plain
 from advlab.course.release import release
 
@@ -128,9 +128,14 @@ B, E = "### BEGIN SOLUTION", "### END SOLUTION"
         ([answer(), checked(), checked("4.3")], "no answer cell right before it"),
         ([answer("4.1"), checked("4.2")], "check of another exercise"),
         ([answer(), checked(source='check("4.1", fgsm)')], r'does not call check\("4.2"'),
+        ([answer(), checked(source='# check("4.2", fgsm)')], r'does not call check\("4.2"'),
+        ([answer(), checked(source="(\"check('4.2')\")")], r'does not call check\("4.2"'),
+        ([answer(), checked(source='check("4.2", fgsm')], "check cell of 4.2 is no Python"),
         ([answer("9.77"), checked("9.77")], "no exercise '9.77'"),
         ([answer(advlab={}), checked()], "expected a code cell with the metadata"),
         ([answer(advlab={"exercise": "4.2", "points": 0}), checked()], "points"),
+        ([answer(advlab={"exercise": "4.2", "points": float("nan")}), checked()], "points"),
+        ([answer(advlab={"exercise": "4.2", "points": float("inf")}), checked()], "points"),
         ([new_code_cell(ANSWER, id="x")], "no tag 'exercise'"),
         ([new_markdown_cell("{cite:t}`nobody`", id="x")], "no entry 'nobody'"),
         ([new_markdown_cell(":::{note}\nopen", id="x")], "not closed"),
@@ -144,6 +149,16 @@ def test_a_chapter_that_breaks_a_rule_is_refused_and_nothing_is_written(
     with pytest.raises(NotebookError, match=message):
         release(book, workshop)
     assert not workshop.exists()
+
+
+def test_what_a_check_is_given_is_read_from_its_cell(book):
+    path = chapter(
+        book, answer(), checked(source='%time check("4.2", fgsm)\ncheck("4.2", f(a), 2)')
+    )
+    (task,) = tasks(read(path), path.name)
+    assert task.arguments == ("f(a)", "2")
+    path = chapter(book, answer(), checked(source="check('4.2')"))
+    assert tasks(read(path), path.name)[0].arguments == ()
 
 
 def test_an_exercise_that_stands_twice(book, workshop):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from advlab.course.grading.sandbox.base import Box, Sandbox
-from advlab.course.grading.sandbox.plain import LAUNCH
+from advlab.course.grading.sandbox.launching import LAUNCH
 from advlab.course.grading.settings import Limits
 
 NOBODY = 65534

@@ -109,7 +109,7 @@ def make(folder: Path, students: int, seed: int = 0, broken: int | None = None) 
         drawn = {id: draw.choices(list(ANSWERS), ANSWERS.values())[0] for id in POINTS}
         sources = {
             task.id: _answer(drawn[task.id], task, right[task.id], wrong[task.id], name, draw)
-            for task in tasks(teacher, Path(CHAPTER))
+            for task in tasks(teacher, CHAPTER)
         }
         write(handed_in(teacher, sources), home / f"{CHAPTER}.ipynb")
         room.expected[name] = {id: POINTS[id] * (drawn[id] == RIGHT) for id in POINTS}
@@ -138,7 +138,7 @@ def _answer(
 def teachers_notebook() -> NotebookNode:
     """The exercises of ``POINTS``, as they stand in the book's chapters, with other points."""
     cells = [v4.new_code_cell(SETUP, id="setup")]
-    found = {t.id: t for path in sorted(BOOK.glob("*.ipynb")) for t in tasks(read(path), path)}
+    found = {t.id: t for path in sorted(BOOK.glob("*.ipynb")) for t in tasks(read(path), path.name)}
     for id, points in POINTS.items():
         answer, check = found[id].answer, found[id].check
         answer.metadata["advlab"]["points"] = points
@@ -152,7 +152,7 @@ def teachers_notebook() -> NotebookNode:
 def handed_in(teacher: NotebookNode, sources: dict[str, str]) -> NotebookNode:
     """A student's copy with these answers."""
     notebook = v4.reads(v4.writes(teacher))
-    for task in tasks(teacher, Path(CHAPTER)):
+    for task in tasks(teacher, CHAPTER):
         for cell in notebook.cells:
             if cell.id == task.answer.id:
                 cell.source = sources[task.id]
@@ -161,7 +161,7 @@ def handed_in(teacher: NotebookNode, sources: dict[str, str]) -> NotebookNode:
 
 def answers(teacher: NotebookNode) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Right and wrong answers to each exercise: the chapter's own, and those of its tests."""
-    right = {task.id: [task.answer.source] for task in tasks(teacher, Path(CHAPTER))}
+    right = {task.id: [task.answer.source] for task in tasks(teacher, CHAPTER)}
     wrong: dict[str, list[str]] = {id: [] for id in POINTS}
     for id in POINTS:
         chapter = f"chapter{int(id.split('.')[0]):02d}"

@@ -1,4 +1,4 @@
-"""Stands in for the runner: the submission says what becomes of the process that grades it."""
+"""Stands in for the runner: the answer says what becomes of the process that grades it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from advlab.course.grading.answers import Answers
 from advlab.course.grading.jobs import Job
 from advlab.course.grading.results import GRADED, PASSED, TIMED_OUT, Mark, Result
 from advlab.course.grading.settings import Limits, Settings
@@ -17,21 +18,18 @@ GRADE = "fakes:grade"
 SLEEPER = "import time; time.sleep(600)"
 
 
-def deadline(settings: Settings) -> float:
-    return settings.limits.notebook
-
-
-def job(student: str, does: str, *, seconds: float = 60.0, log: Path | None = None) -> Job:
-    """A job whose "notebook" is what the process does.
+def job(does: str, *, seconds: float = 60.0, log: Path | None = None) -> Job:
+    """A job whose only answer is what the process does.
 
     :param log: each process that grades writes a line there.
     """
     settings = Settings(Limits(notebook=seconds), sandbox="none")
-    return Job(student, "99-fake", str(log or "").encode(), does.encode(), None, settings)
+    answers = Answers({"1.1": (does,)})
+    return Job("99-fake", str(log or "").encode(), answers, None, settings)
 
 
 def grade(job: Job) -> Result:
-    does = job.submission.decode()
+    (does,) = job.answers.sources["1.1"]
     if job.teacher:
         with open(job.teacher.decode(), "a") as log:
             log.write(f"{does} {os.getpid()}\n")
@@ -41,7 +39,7 @@ def grade(job: Job) -> Result:
     if word == "exit":
         os._exit(int(rest))
     if word == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(rest or signal.SIGKILL))
     if word in ("hang", "daemon"):  # the sleeper is nobody's, as its parent is gone
         code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]"
         code += f", start_new_session=True); open({rest!r}, 'w').close()"

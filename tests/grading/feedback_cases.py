@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
 
 from advlab.course.grading.feedback import student_page, summary_page
@@ -17,12 +17,13 @@ from advlab.course.grading.results import (
     TIMED_OUT,
     Mark,
     Result,
+    keyed,
 )
-from advlab.course.grading.rows import keyed
 from advlab.course.grading.settings import Rule
 from advlab.course.grading.submissions import Submission
 
 DUE = datetime(2026, 10, 30, 18, tzinfo=UTC)
+MADE = datetime(2026, 11, 2, 9, 30, tzinfo=timezone(timedelta(hours=1)))
 CODE = "def fgsm(model, x, y, eps):\n    # up the slope\n    return x + eps * x.sign()\n"
 
 NASTY = {
@@ -60,7 +61,7 @@ def mark(id="4.1", status=PASSED, message="right", *, title="FGSM", points=2.0, 
 
 
 def handed_in(student="ada", result=None, *, hours=-1, file="", **more):
-    result = result or Result("04-fgsm", GRADED, "", (mark(),), (), "bubblewrap")
+    result = result or Result("04-fgsm", GRADED, "", (mark(),), "bubblewrap")
     when = DUE + timedelta(hours=hours)
     file = file or f"{student}/04-fgsm.ipynb"
     return Submission(student, None, result.chapter, when, file=file, **more), result
@@ -78,7 +79,7 @@ def book(*graded, points=None, **rule) -> Gradebook:
 
 def page_of(gradebook: Gradebook, student="ada") -> str:
     row = next(row for row in gradebook.rows if row.student == student)
-    return student_page(row.student, row.entries, gradebook.points, gradebook.titles)
+    return student_page(gradebook, row, made=MADE)
 
 
 class Reader(HTMLParser):
@@ -121,7 +122,7 @@ def nasty(bad: str) -> Result:
         mark("4.2", CRASHED, f"x {bad}", title=f"T {bad}", answer=f"x = '''\n{bad}\n'''\n"),
         mark("4.3", PASSED, f"x {bad}", title=f"T {bad}", hidden=True, answer=bad),
     )
-    return Result("04-fgsm", TIMED_OUT, f"R {bad}", marks, (f"N {bad}",), f"S {bad}")
+    return Result("04-fgsm", TIMED_OUT, f"R {bad}", marks, f"S {bad}")
 
 
 def both_pages(bad: str) -> list[str]:
@@ -143,6 +144,6 @@ def class_of(size: int, chapters=20, exercises=4) -> Gradebook:
                 message = f"x_adv[{s}] is 0.{s}{c} above what it should be, in way {s * e % 23:c}x"
                 status = PASSED if right else NOT_YET
                 marks.append(mark(f"{c}.{e}", status, message.replace("\x00", "a"), answer=""))
-            result = Result(f"{c:02d}-chapter", GRADED, "", tuple(marks), (), "bubblewrap")
+            result = Result(f"{c:02d}-chapter", GRADED, "", tuple(marks), "bubblewrap")
             graded.append(handed_in(f"Student Number {s:03d}", result))
     return book(*graded)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from advlab.course.grading.answers import read_answers
+from advlab.course.grading.cells import cells
+from advlab.course.grading.submissions import Submission, find
 from advlab.course.notebooks import strip
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -61,3 +65,36 @@ def put(path: Path, notebook: NotebookNode | bytes | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(notebook if isinstance(notebook, bytes) else text(notebook))
     return path
+
+
+BOOK = book()
+
+
+def the_one(folder: Path, **more) -> Submission:
+    """The one submission there is."""
+    (one,) = find(folder, BOOK, **more)
+    return one
+
+
+def broken(folder: Path, says: str) -> Submission:
+    """The one submission there is: it cannot be graded, and the reason says so."""
+    one = the_one(folder)
+    assert says in one.problem, one.problem
+    assert one.answers is None
+    return one
+
+
+GRADIENT = "def gradient(x):\n    return x.grad"
+FGSM = "def fgsm(x):\n    return x.sign()"
+BOTH = {"4.1": (GRADIENT,), "4.2": (FGSM,)}
+
+
+def written() -> NotebookNode:
+    return student(a4_1=GRADIENT, a4_2=FGSM)
+
+
+def read(notebook: NotebookNode | bytes, teacher: NotebookNode | None = None) -> SimpleNamespace:
+    """The answers of a student's notebook, and the notes with them."""
+    found = cells(notebook if isinstance(notebook, bytes) else text(notebook))
+    answers, notes = read_answers(found, teacher or BOOK["04-fgsm"])
+    return SimpleNamespace(**vars(answers), none=answers.none, notes=notes)

@@ -200,3 +200,55 @@ def test_a_list_that_is_not_text(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"Student\n\xff\xfe")
     with pytest.raises(ValueError, match="expected a CSV file in UTF-8"):
         read_roster(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["Points Possible", "points  possible", "Points\u00a0Possible", "Po\u200bints Possible"]
+)
+def test_a_student_is_never_the_row_of_points(roster, name):
+    text = canvas(gradebook(name), None)
+    first = [line[0] for line in rows(text)]
+    assert first[1] == "Points Possible"
+    assert first[2].lower() == "points-possible"
+
+
+DOERTE = 'Student,ID,SIS Login ID\n"Meyer, Dörte",504,dm\nAda King,1,a1\nAda King,2,a2\n'
+
+
+def test_the_number_in_the_files_name_decides_where_nothing_else_does(roster):
+    people = roster(DOERTE)
+    found = people.match({"meyerdoerte": "504", "adaking": "2", "bo": "", "dm2": "77"})
+    assert {student: person.id for student, person in found.items()} == {
+        "meyerdoerte": "504",
+        "adaking": "2",
+    }
+    assert people.match({"a1": "504"})["a1"].id == "1"  # a login goes before it
+    assert people.match(["meyerdoerte"]) == {}
+    assert people.match({"adaking": "504"}) == {}  # the name says one of two, and this is neither
+
+
+def test_moodles_number_is_the_participants(roster):
+    people = roster("Identifier,Full name\nParticipant 12,Zoë Ö\nParticipant 13,Bo\n")
+    assert people.match({"Zoe Oe": "12"})["Zoe Oe"].name == "Zoë Ö"
+
+
+def test_the_number_reaches_the_roster_and_the_columns(roster):
+    one = Submission("meyerdoerte", None, "04-fgsm", number="504")
+    marks = (Mark("4.1", "t", 1, 1, PASSED, ""),)
+    book = collect([(one, Result("04-fgsm", GRADED, "", marks))], POINTS, Rule())
+    assert book.students == {"meyerdoerte": "504"}
+    assert rows(canvas(book, roster(DOERTE)))[-1][:2] == ["Meyer, Dörte", "504"]
+
+
+def test_names_with_commas_stand_between_semicolons(roster):
+    people = roster(CANVAS)
+    assert people.unmatched(["Meyer, Dörte", "Zoe", "ada"]) == (
+        "not found in the roster: 2: Meyer, Dörte; Zoe",
+        # Canvas's own "Student, Test" is nobody.
+        "in the roster, handed in nothing: 2: Noether, Emmy; Curie, Marie",
+    )
+
+
+def test_a_table_of_times_is_no_class_list(roster):
+    with pytest.raises(ValueError, match="a table of times, which belongs to --times"):
+        roster("student,file,submitted\nada,,2026-01-01T10:00Z\n")

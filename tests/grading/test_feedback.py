@@ -1,10 +1,14 @@
-"""What the feedback pages and the summary say."""
+"""What the feedback pages say to the student."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta, timezone
 
 import pytest
 from feedback_cases import (
     DUE,
+    MADE,
     book,
     handed_in,
     mark,
@@ -12,9 +16,8 @@ from feedback_cases import (
     text,
 )
 
-from advlab.course.grading.commonest import grouped, histogram, pattern
 from advlab.course.grading.display import MOST_LINES, highlighted
-from advlab.course.grading.feedback import _mark, summary_page
+from advlab.course.grading.feedback import summary_page
 from advlab.course.grading.gradebook import collect
 from advlab.course.grading.results import (
     BROKEN,
@@ -29,8 +32,6 @@ from advlab.course.grading.results import (
     Result,
 )
 from advlab.course.grading.settings import Rule
-
-# What the student reads ---------------------------------------------------------------------------
 
 
 def test_a_card_says_points_status_message_hint_and_shows_the_code():
@@ -76,7 +77,6 @@ def test_a_limit_and_a_broken_file_say_their_reason():
         TIMED_OUT,
         "the answer to 4.2 ran for more than 60 s",
         (mark("4.1"), mark("4.2", NOT_RUN, "the submission was stopped before it")),
-        ("Two cells of your own were not run.",),
         "bubblewrap",
     )
     broken = Result("05-many-small-steps", BROKEN, "it is not JSON")
@@ -87,7 +87,7 @@ def test_a_limit_and_a_broken_file_say_their_reason():
         "06-x": {"6.1": 1},
     }
     gradebook = book(
-        handed_in(result=stopped),
+        handed_in(result=stopped, notes=("Two cells of your own were not run.",)),
         handed_in(result=broken, file="ada/05.ipynb"),
         handed_in(result=stray, file="ada/notes"),
         points=points,
@@ -120,18 +120,83 @@ def test_which_attempt_counted_and_what_being_late_costs(keep):
     page = text(page_of(gradebook))
     if keep == "last":
         assert "0 of 2 points" in page
+        assert "0 points, late: 80 % = 0 of 2 points" in page
         assert "It was handed in late, and earns 80% of its points." in page
         assert "Of 2 notebooks for this chapter, the last that can be graded counts" in page
     else:
         assert "2 of 2 points" in page
-        assert "late" not in page
+        assert " late" not in page
         assert "the best that can be graded counts: ada/first.ipynb." in page
 
 
 def test_too_late_earns_nothing():
     said = text(page_of(book(handed_in(hours=2), due=DUE, late=0)))
     assert "It was handed in late, and earns no points." in said
-    assert "0 of 2 points" in said
+    assert "2 points, late: 0 % = 0 of 2 points" in said
+
+
+@pytest.mark.parametrize("status", [TIMED_OUT, "too much output"])
+def test_the_name_of_a_limit_is_said_once(status):
+    reason = f"{status} in exercise 4.3: more than that"
+    gradebook = book(handed_in(result=Result("04-fgsm", status, reason, (mark(),))))
+    for page in (page_of(gradebook), summary_page(gradebook)):
+        assert f"{status} in exercise 4.3: more than that" in text(page)
+        assert f"{status} {status}" not in text(page)
+
+
+def test_a_file_called_as_a_status_keeps_its_name():
+    result = Result("04-fgsm", BROKEN, "broken.ipynb: it is not JSON")
+    assert "broken broken.ipynb: it is not JSON" in text(page_of(book(handed_in(result=result))))
+
+
+def test_the_cards_and_the_heading_of_a_late_chapter_add_up():
+    late = Result("04-fgsm", GRADED, "", (mark(points=5.0), mark("4.2", points=3.0)))
+    gradebook = book(handed_in(result=late, hours=2), due=DUE, late=0.5)
+    page, summary = page_of(gradebook), summary_page(gradebook)
+    assert "8 points, late: 50 % = 4 of 8 points" in text(page)
+    assert '<span class="late" title="8 points, late: 50 %">' in summary
+    assert "ada 4 8 points, late: 50 %: 4 Possible 8 8" in text(summary)
+    free = summary_page(book(handed_in(result=late, hours=2), due=DUE))
+    assert "ada 8 late: 8 Possible" in text(free)
+    assert "was late." in text(free)
+    assert 'href="#i-late"' not in summary_page(book(handed_in(result=late), due=DUE))
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_page_says_when_it_was_made_and_which_hand_in_time_was_used(timed):
+    zone = timezone(timedelta(hours=2))
+    one, result = handed_in(hours=-1.5)
+    points = {"04-fgsm": {"4.1": 2}}
+    asked = collect([(one, result)], points, Rule(due=DUE.astimezone(zone)), timed=timed)
+    said = text(page_of(asked))
+    # In the zone of the due time: so the three can be compared.
+    whence = "" if timed else ", the time at which its file was last changed"
+    due = "it was due 2026-10-30 20:00 UTC+02:00."
+    assert f"Handed in 2026-10-30 18:30 UTC+02:00{whence}; {due}" in said
+    assert said.endswith("Made 2026-11-02 10:30 UTC+02:00 by advlab grade.")
+    assert text(summary_page(asked, made=MADE)).endswith(
+        "Made 2026-11-02 10:30 UTC+02:00 by advlab grade."
+    )
+    free = text(page_of(collect([(one, result)], points, Rule(), timed=timed)))
+    assert f"Handed in 2026-10-30 17:30 UTC+01:00{whence}. " in free
+    assert free.endswith("Made 2026-11-02 09:30 UTC+01:00 by advlab grade.")
+    unknown = collect([(replace(one, submitted=None), result)], points, Rule(), timed=timed)
+    assert "Handed in" not in text(page_of(unknown))
+
+
+def test_a_folder_without_a_notebook_and_a_notebook_without_answers_ran_nothing():
+    one, nothing = handed_in(result=Result("", BROKEN, "no notebook in the folder."))
+    points = {"04-fgsm": {"4.1": 2}}
+    said = text(page_of(book((replace(one, file=""), nothing), points=points)))
+    assert "belongs to a chapter. Reason: no notebook in the folder. Made" in said
+    assert "Other files" not in said
+    blank = Result("04-fgsm", GRADED, "", (mark(status=NO_ANSWER, message="is empty"),))
+    ran = "Each check ran your code on fresh inputs."
+    assert ran not in text(page_of(book(handed_in(result=blank))))
+    graded = Result("04-fgsm", GRADED, "", (mark(),), "bubblewrap")
+    assert f"{ran} Made" in text(page_of(book(handed_in(result=graded))))
+    hidden = Result("04-fgsm", GRADED, "", (mark(), mark(hidden=True)), "bubblewrap")
+    assert f"{ran} Hidden checks say only" in text(page_of(book(handed_in(result=hidden))))
 
 
 def test_lines_keep_the_numbers_that_messages_name():
@@ -145,108 +210,3 @@ def test_lines_keep_the_numbers_that_messages_name():
     long = highlighted("x = 1\n" * (MOST_LINES + 70))
     assert long.count('<span class="line">') == MOST_LINES
     assert "70 more lines are not shown" in long
-
-
-# What the teacher reads ---------------------------------------------------------------------------
-
-
-def test_wrong_answers_are_grouped_by_message_up_to_numbers():
-    told = {
-        "ada": "loss is 0.31 above what it should be",
-        "bob": "loss is 0.29 above what it should be",
-        "cyd": "loss is 1.2e-05 above what it should be",
-        "dan": "loss is 0.29 below what it should be",
-        "eve": "",
-    }
-    marks = [
-        (who, mark(status=NOT_YET if said else PASSED, message=said)) for who, said in told.items()
-    ]
-    first, second = grouped(reversed(marks))
-    assert first.students == ("ada", "bob", "cyd")
-    assert first.message == told["ada"]
-    assert second.students == ("dan",)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("x is -3.1 above", "x is 2 above", True),
-        ("x has shape (2, 3), expected (2,)", "x has shape (4, 5), expected (9,)", True),
-        ("x[0, 1] is 7", "x[3, 2] is 1e+03", True),
-        ("exercise 4.1 is not filled in yet", "exercise 4.2 is not filled in yet", False),
-        ("conv1 is 3", "conv2 is 3", False),
-        (
-            "your code raised E at line 3 of the cell of f (x = y): no y",
-            "your code raised E at line 14 of the cell of g (z(a): b): no y",
-            True,
-        ),
-        ("your code raised E at line 3: no y", "your code raised F at line 3: no y", False),
-    ],
-)
-def test_the_pattern_of_a_message(one, other, same):
-    assert (pattern(one) == pattern(other)) is same
-
-
-def test_the_summary_counts_passes_and_names_the_students():
-    graded = [handed_in(f"s{n}") for n in range(6)]
-    for n in range(6, 9):
-        wrong = mark(status=NOT_YET, message=f"loss is 0.{n} above what it should be")
-        graded.append(handed_in(f"s{n}", Result("04-fgsm", GRADED, "", (wrong,), (), "bubblewrap")))
-    blank = mark(status=NO_ANSWER, message="exercise 4.1 is not filled in yet")
-    graded.append(handed_in("s9", Result("04-fgsm", GRADED, "", (blank,), (), "bubblewrap")))
-    page = summary_page(book(*graded))
-    said = text(page)
-    assert "60 % passed 6 of 10" in said
-    assert "not yet: loss is 0.6 above what it should be 3 students: s6 · s7 · s8" in said
-    assert "no answer: exercise 4.1" not in said, "which is no wrong answer"
-    assert "1 without an answer: s9" in said
-    assert "0: 4 students; 2: 6 students" in page, "the histogram in words"
-    assert "NOT ISOLATED" not in said
-    assert "10 submissions ran in the sandbox “bubblewrap”. A student’s code sees" in said
-    for n in range(10):
-        assert f'href="feedback/s{n}.html"' in page
-
-
-@pytest.mark.parametrize("level", ["plain", "a level that nobody knows"])
-def test_a_run_without_isolation_is_said_loudly(level):
-    gradebook = book(handed_in(result=Result("04-fgsm", GRADED, "", (mark(),), (), level)))
-    page = summary_page(gradebook)
-    assert 'class="banner"' in page
-    assert f"NOT ISOLATED 1 submission ran in “{level}”: the student" in text(page)
-    assert f"“{level}”: NOT ISOLATED" in text(page_of(gradebook))
-
-
-def test_histograms():
-    bars = histogram([0, 2, 2, 1], 2)
-    assert [(b.label, b.count, b.full) for b in bars] == [
-        ("0", 1, False),
-        ("1", 1, False),
-        ("2", 2, True),
-    ]
-    bars = histogram([0, 0.6, 1.5, 1.35], 1.5)
-    assert [b.count for b in bars] == [1, 0, 0, 0, 1, 0, 0, 0, 0, 2]
-    assert bars[-1].full
-
-
-def test_a_chapter_has_its_title_on_both_pages():
-    one, result = handed_in()
-    points = {"04-fgsm": {"4.1": 2}}
-    gradebook = collect([(one, result)], points, Rule(), titles={"04-fgsm": "One <step>"})
-    for page in (summary_page(gradebook), page_of(gradebook)):
-        assert '>04-fgsm <span class="title">One &lt;step&gt;</span></h2>' in page
-
-
-def test_what_was_stopped_has_its_list():
-    stopped = Result("04-fgsm", TIMED_OUT, "the cell took too long", (mark(),))
-    page = summary_page(book(handed_in(result=stopped)))
-    assert '<h2 id="look">Not graded to the end</h2>' in page
-    assert "notebooks graded 0" in text(page)
-
-
-def test_an_empty_class_has_a_page():
-    assert "students 0" in text(summary_page(collect([], {"04-fgsm": {"4.1": 2}}, Rule())))
-
-
-def test_what_a_hidden_check_said_is_not_even_given_to_the_template():
-    shown = _mark(mark("4.1", NOT_YET, "SECRET", hidden=True, hint="SECRET", answer="SECRET"))
-    assert "SECRET" not in str(shown)

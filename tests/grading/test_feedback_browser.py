@@ -10,6 +10,7 @@ from feedback_cases import (
     CODE,
     NASTY,
     book,
+    class_of,
     handed_in,
     mark,
     nasty,
@@ -58,7 +59,11 @@ def pages(tmp_path_factory) -> list[Path]:
     ]
     every.append(mark("4.6", NOT_YET, title="One image", hidden=True))
     graded += [
-        handed_in("all", Result("04-fgsm", GRADED, "", tuple(every), ("A note.",), "bubblewrap")),
+        handed_in(
+            "all",
+            Result("04-fgsm", GRADED, "", tuple(every), "bubblewrap"),
+            notes=("A note.",),
+        ),
         handed_in("all", Result("05-many-small-steps", BROKEN, "it is not JSON")),
     ]
     return write_pages(book(*graded), folder)
@@ -99,7 +104,7 @@ def test_a_script_in_the_page_itself_would_not_run(visit, pages, tmp_path):
 
 
 @pytest.mark.browser
-def test_the_keyboard_reaches_the_content_and_long_code_is_not_cut(visit, pages):
+def test_the_keyboard_reaches_the_content_and_long_code_scrolls_in_its_box(visit, pages):
     path = next(path for path in pages if path.name == "all.html")
     page = visit.open(path.as_uri()).page
     page.keyboard.press("Tab")
@@ -108,22 +113,53 @@ def test_the_keyboard_reaches_the_content_and_long_code_is_not_cut(visit, pages)
     assert page.evaluate("document.activeElement.id") == "main"
     for width in (390, 1200):
         page.set_viewport_size({"width": width, "height": 800})
-        boxes, wrapped = page.evaluate(_CODE)
+        boxes, heights = page.evaluate(_CODE)
         assert len(boxes) > 3
-        assert all(inside <= outside for inside, outside in boxes)
-        assert wrapped > 1.5, "a long line goes on below"
+        assert all(inside > outside for inside, outside in boxes)
+        assert max(heights) < 1.1 * min(heights), "no line is broken"
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.matches('pre.code')")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    page.evaluate("document.activeElement.scrollLeft = 300")
+    assert page.evaluate(_NUMBER_STAYS)
 
 
-# Each box of code, with its content's width and its own; the highest line, in lines.
+# Each box of code, with its content's width and its own; the heights of the lines.
 _CODE = """() => {
   const boxes = [...document.querySelectorAll("pre.code")];
   const lines = [...document.querySelectorAll("pre.code .line")];
-  const heights = lines.map((line) => line.getBoundingClientRect().height);
   return [
     boxes.map((box) => [box.scrollWidth, box.clientWidth]),
-    Math.max(...heights) / Math.min(...heights),
+    lines.map((line) => line.getBoundingClientRect().height),
   ];
 }"""
+# The number before a line has no box that a script can ask for; its style says that it sticks.
+_NUMBER_STAYS = """() => {
+  const style = getComputedStyle(document.activeElement.querySelector(".line"), "::before");
+  return style.position === "sticky" && style.left === "0px";
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1100])
+def test_the_names_stay_in_sight_while_a_table_of_twenty_chapters_scrolls(visit, tmp_path, width):
+    (path, *_) = write_pages(class_of(3), tmp_path)
+    page = visit.open(path.as_uri()).page
+    page.set_viewport_size({"width": width, "height": 800})
+    box, name, total, last = page.evaluate(
+        """() => {
+          const table = document.querySelector("table.points"), box = table.parentElement;
+          box.scrollLeft = 10000;
+          const row = table.tBodies[0].rows[0].cells, left = box.getBoundingClientRect().left;
+          const at = (cell) => Math.round(cell.getBoundingClientRect().left - left);
+          return [box.clientWidth, at(row[0]), row[1].className, at(row[row.length - 1])];
+        }"""
+    )
+    assert name <= 2, "the first column is where it was"
+    assert total == "whole"
+    assert 0 < last < box, "and the last chapter is in sight"
 
 
 @pytest.mark.browser

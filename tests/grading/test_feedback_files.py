@@ -7,11 +7,15 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 
 from feedback_cases import (
+    MADE,
     NASTY,
     book,
     handed_in,
+    mark,
     nasty,
 )
 from hypothesis import given, settings
@@ -55,13 +59,18 @@ def test_names_that_differ_little_or_ask_for_trouble():
 
 def test_pages_are_written_once_and_left_alone_when_nothing_changed(tmp_path):
     graded = [handed_in("ada"), handed_in("../../climbs"), handed_in("Ada")]
-    files = write_pages(book(*graded), tmp_path)
+    files = write_pages(book(*graded), tmp_path, made=MADE)
     assert files[0] == tmp_path / "index.html"
     assert sorted(tmp_path.rglob("*.html")) == sorted(files)
     assert {f.parent.name for f in files[1:]} == {"feedback"}
     before = {f: f.stat().st_ino for f in files}
-    write_pages(book(*graded), tmp_path)
+    later = MADE + timedelta(hours=24)
+    write_pages(book(*graded), tmp_path, made=later)  # a time alone changes nothing
     assert {f: f.stat().st_ino for f in files} == before
+    other = replace(graded[0][1], marks=(mark(message="as it should be"),))
+    write_pages(book((graded[0][0], other), *graded[1:]), tmp_path, made=later)
+    assert {f.name for f in files if f.stat().st_ino != before[f]} == {"ada.html"}
+    assert "2026-11-03 09:30 UTC+01:00" in (tmp_path / "feedback/ada.html").read_text("utf-8")
     for link in re.findall(r'href="(feedback/[^"]+)"', files[0].read_text("utf-8")):
         assert (tmp_path / link).is_file()
 
@@ -82,16 +91,18 @@ def test_the_same_gradebook_gives_the_same_bytes(tmp_path):
     graded = [handed_in(f"s{n}", nasty(text)) for n, text in enumerate(NASTY.values())]
     gradebook = book(*graded)
     (tmp_path / "book").write_bytes(pickle.dumps(gradebook))
+    (tmp_path / "made").write_bytes(pickle.dumps(MADE))
     code = (
         "import pickle, sys, pathlib; from advlab.course.grading.feedback import write_pages;"
-        "write_pages(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), sys.argv[2])"
+        "book, made = (pickle.loads(pathlib.Path(a).read_bytes()) for a in sys.argv[1:3]);"
+        "write_pages(book, sys.argv[3], made=made)"
     )
     subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "book", tmp_path / "there"],
-        env=os.environ | {"PYTHONHASHSEED": "1"},
+        [sys.executable, "-c", code, *(tmp_path / name for name in ("book", "made", "there"))],
+        env=os.environ | {"PYTHONHASHSEED": "1", "TZ": "Asia/Tokyo"},
         check=True,
     )
-    write_pages(gradebook, tmp_path / "here")  # with the hash seed of this process
+    write_pages(gradebook, tmp_path / "here", made=MADE)  # with the hash seed of this process
     here, there = (
         {f.name: f.read_bytes() for f in (tmp_path / where).rglob("*.html")}
         for where in ("here", "there")

@@ -13,40 +13,11 @@ import pytest
 from advlab.cli import main
 from advlab.course.grading import classes, cli
 from advlab.course.grading.classes import Graded, grade_class
-from advlab.course.grading.results import BROKEN, FAILED, GRADED, NOT_YET, PASSED, Mark, Result
-from advlab.course.grading.sandbox import choose
+from advlab.course.grading.results import BROKEN, FAILED, GRADED, NOT_YET, Mark, Result
+from advlab.course.grading.sandbox import choose, named
 from advlab.course.grading.settings import Limits, Settings
 
 LEVEL = choose().name
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    return classroom.make(tmp_path_factory.mktemp("class"), 8, seed=3, broken=2)
-
-
-@pytest.fixture
-def room(drawn):
-    return drawn
-
-
-@pytest.fixture
-def judged(monkeypatch):
-    """Stands in for the pool: full points for each, and the jobs that it was given."""
-    given = {}
-
-    def run(jobs, store, **options):
-        jobs = list(jobs)
-        given.update(options, jobs=jobs, store=store)
-        marks = tuple(
-            Mark(id, "title", points, points, PASSED, "") for id, points in classroom.POINTS.items()
-        )
-        result = Result(classroom.CHAPTER, GRADED, marks=marks, sandbox=LEVEL)
-        # The chapter's own solution is graded first, for nobody.
-        return {job.key(): given.get("result", result) if job.student else result for job in jobs}
-
-    monkeypatch.setattr("advlab.course.grading.classes.run", run)
-    return given
 
 
 def grade(room, report, *more) -> int:
@@ -116,7 +87,7 @@ def test_a_check_that_the_chapters_own_solution_fails_stops_before_the_class(
     graded = []
 
     def run(jobs, store, **options):
-        graded.extend(job.student for job in jobs)
+        graded.append((len(jobs), options["progress"]))
         mark = Mark("4.1", "One image", 1, 0, NOT_YET, "division by zero", hidden=True)
         return {"key": Result(classroom.CHAPTER, GRADED, marks=(mark,))}
 
@@ -125,7 +96,7 @@ def test_a_check_that_the_chapters_own_solution_fails_stops_before_the_class(
     said = capsys.readouterr().err
     assert "own solution does not pass the hidden check 'One image' of 4.1" in said
     assert "division by zero" in said
-    assert graded == [""]
+    assert graded == [(1, False)]  # the one chapter, and nobody's notebook
 
 
 def test_an_interrupt_says_how_to_go_on(room, monkeypatch, tmp_path, capsys):
@@ -149,7 +120,13 @@ def test_a_level_that_isolates_nothing_is_said_loudly(room, judged, tmp_path, ca
 def test_root_is_told(monkeypatch, capsys, root, said):
     monkeypatch.setattr("os.geteuid", lambda: root)
     cli._say(choose(), "3 submissions")
-    assert ("you are root" in capsys.readouterr().err) == said
+    err = capsys.readouterr().err
+    assert ("you are root, which grading does not need" in err) == said
+    assert "every file" not in err
+    cli._say(named("plain"), "3 submissions")
+    err = capsys.readouterr().err
+    assert ("so is the students' code: it can read and write every file" in err) == said
+    assert "as another user" not in err
 
 
 def test_who_is_in_the_roster_and_who_is_not_is_said(room, judged, tmp_path, capsys):
@@ -192,7 +169,11 @@ def test_how_many_were_late_by_which_times_and_what_that_costs(
     # Of a link the time is not asked, nor of a folder without a notebook.
     assert number == "1" if timed else int(number) >= room.notebooks
     page = html.unescape((tmp_path / "grades" / "index.html").read_text(encoding="utf-8"))
-    assert f"Due 2020-01-01 12:00 +0000, {known}. W{said[1:]}." in page
+    whence = "the list of times that you gave" if timed else "its file was last changed"
+    sentence = "no time known for 7 submissions: not late"
+    assert (sentence in out, sentence in page) == (timed, timed)
+    assert "Due 2020-01-01 12:00 UTC. " in page
+    assert f"{whence}. W{said[1:]}." in page
     assert "<dt>late</dt>" in page
 
 
@@ -226,9 +207,11 @@ def test_the_help_names_the_columns_of_times(capsys):
 def test_what_is_due_reaches_the_search_for_notebooks(room, judged, tmp_path, monkeypatch):
     seen = []
     find = classes.find
-    monkeypatch.setattr(classes, "find", lambda *given: seen.append(given) or find(*given))
+    monkeypatch.setattr(
+        classes, "find", lambda *given, **more: seen.append(given) or find(*given, **more)
+    )
     assert grade(room, tmp_path / "grades", "--due", "2026-10-01 23:59+02:00") == 0
-    assert seen[0][3] == datetime.fromisoformat("2026-10-01T23:59+02:00")
+    assert seen[0][3].due == datetime.fromisoformat("2026-10-01T23:59+02:00")
 
 
 # Bad arguments ----------------------------------------------------------------------------------
@@ -246,11 +229,22 @@ def test_what_is_due_reaches_the_search_for_notebooks(room, judged, tmp_path, mo
         ),
         (["--due", "2026-10-01"], "expected a date and a time"),
         (["--due", "2026-13-01 23:59"], "expected a date and a time"),
-        (["--due", "2026-10-01 23:59", "--late", "1.5"], "expected a share from 0 to 1"),
+        (["--due", "2026-10-01 23:59", "--late", "1.5"], "--late: expected a share from 0 to 1"),
         (["--late", "0.5"], "say --due as well"),
-        (["--memory", "0"], "memory: expected a number above 0"),
-        (["--cell-seconds", "-1"], "cell: expected a number above 0"),
-        (["--hidden", "no-such.py"], "no-such.py"),
+        (["--memory", "0"], "error: --memory: expected a number above 0"),
+        (["--cell-seconds", "-1"], "error: --cell-seconds: expected a number above 0"),
+        (
+            ["--cpu-seconds", "inf"],
+            "--cpu-seconds: expected a number above 0 and at most 1e+15",
+        ),
+        (["--notebook-seconds", "nan"], "--notebook-seconds: expected a number above 0"),
+        (["--memory", "9999999T"], "memory: expected a number above 0 and at most 1e+15"),
+        (["--processes", "9" * 400], "processes: expected a number above 0 and at most 1e+15"),
+        (["--file-size", "0"], "error: --file-size: expected a number above 0"),
+        (
+            ["--hidden", "no-such.py"],
+            "no-such.py: expected a Python file with hidden checks",
+        ),
         (["--roster", "no-such.csv"], "no-such.csv"),
         (["--times", "no-such.csv"], "no-such.csv"),
     ],
@@ -312,8 +306,11 @@ def test_folders_that_are_wrong(room, judged, tmp_path, capsys):
     assert "the report lies in the submissions" in said(here, book, here / "grades")
     assert "the report lies in the submissions" in said(here, book, here)
     assert "the submissions lie in the report" in said(here, book, here.parent)
+    assert "the report lies among the chapters" in said(here, book, book / "grades")
+    assert "the report lies among the chapters" in said(here, book, book)
     assert not grades.exists()
     assert not (here / "grades").exists()
+    assert not (book / ".results").exists()
 
 
 def test_a_book_without_exercises_and_one_with_an_exercise_twice(room, tmp_path):
@@ -328,6 +325,41 @@ def test_a_book_without_exercises_and_one_with_an_exercise_twice(room, tmp_path)
     shutil.copy(file, book / "02-two.ipynb")
     with pytest.raises(ValueError, match=r"1\.1 stands in 01-one\.ipynb and in 02-two\.ipynb"):
         grade_class(room.submissions, book, tmp_path / "grades")
+
+
+def test_several_chapters_are_named_and_the_one_that_nobody_handed_in_is_told(
+    room, judged, tmp_path, capsys
+):
+    mine, other = room.book / f"{classroom.CHAPTER}.ipynb", tmp_path / "07-few-pixels.ipynb"
+    classroom.write(classroom.read(classroom.BOOK / other.name), other)
+    arguments = [str(room.submissions), "--report", str(tmp_path / "grades"), "--against"]
+    sentence = (
+        "handed in by nobody, and counted 0 for everybody: 1 chapter: 07-few-pixels; name the "
+        "assigned ones with --against"
+    )
+    for books, said in (([other, mine], True), ([mine], False), ([room.book, mine], False)):
+        assert main(["grade", *arguments, *map(str, books)]) == 0
+        assert (sentence in capsys.readouterr().out) == said
+        page = (tmp_path / "grades" / "index.html").read_text(encoding="utf-8")
+        assert (sentence in page) == said
+    graded = grade_class(room.submissions, [other, mine], tmp_path / "grades", progress=False)
+    assert list(graded.gradebook.points) == [classroom.CHAPTER, other.stem]
+    assert sentence in graded.unmatched
+
+
+def test_where_nobody_handed_in_anything_nothing_is_said_of_the_chapters(room, judged, tmp_path):
+    (tmp_path / "submissions" / "ada").mkdir(parents=True)
+    other = tmp_path / "07-few-pixels.ipynb"
+    classroom.write(classroom.read(classroom.BOOK / other.name), other)
+    graded = grade_class(tmp_path / "submissions", [room.book, other], tmp_path / "grades")
+    assert [one for one in graded.unmatched if "by nobody" in one] == []
+
+
+def test_two_chapters_of_one_name_are_refused(room, judged, tmp_path):
+    copy = tmp_path / f"{classroom.CHAPTER}.ipynb"
+    shutil.copy(room.book / copy.name, copy)
+    with pytest.raises(ValueError, match="two chapters of one name: "):
+        grade_class(room.submissions, [room.book, copy], tmp_path / "grades")
 
 
 def test_a_hidden_check_of_no_exercise_there_is_told(room, judged, tmp_path):

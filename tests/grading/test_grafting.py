@@ -31,7 +31,7 @@ def test_a_chapter_knows_its_checks(chapter):
         ("4.3", 1, ("targeted_fgsm",)),
         ("4.4", 2, ("accuracy_curve",)),
     ]
-    assert chapter.points == 6
+    assert sum(check.points for check in chapter.checks) == 6
     assert chapter.title == "Four exercises"
     assert 'NotImplementedError("exercise 4.2")' in chapter.released["4.2"]
 
@@ -113,7 +113,10 @@ def test_hidden_checks_run_after_every_answer():
     hidden = load(HIDDEN.encode())
     chapter = Chapter(light.NAME, light.solved(), hidden)
     assert [c.key for c in chapter.checks][:4] == ["4.1", "4.1 hidden 1", "4.2", "4.2 hidden 1"]
-    assert chapter.points == 9
+    # What an exercise forbids its hidden checks forbid too.
+    own, hidden = (c.exercise.forbids for c in chapter.checks[2:4])
+    assert own and set(own) <= set(hidden)
+    assert sum(check.points for check in chapter.checks) == 9
     keys = [check.key for check in chapter.checks]
     notebook = graft(chapter, {}, {key: n for n, key in enumerate(keys)})
     last = [c.metadata["advlab"].get("check") for c in notebook.cells][-2:]
@@ -123,7 +126,8 @@ def test_hidden_checks_run_after_every_answer():
 
 def test_a_hidden_check_of_no_exercise_of_the_chapter_is_not_its():
     text = HIDDEN.replace('"4.2"', '"5.2"').replace('"4.1"', '"5.1"')
-    assert Chapter(light.NAME, light.solved(), load(text.encode())).points == 6
+    found = Chapter(light.NAME, light.solved(), load(text.encode())).checks
+    assert sum(check.points for check in found) == 6
 
 
 def test_a_probe_asks_for_what_the_exercise_defines():
@@ -151,6 +155,8 @@ def test_what_we_say_of_a_file_of_hidden_checks_has_no_name_of_an_exception():
         ("1 / 0", "ZeroDivisionError"),
         ("def x(:", "SyntaxError"),
         (HIDDEN.replace("points=2", "points=-1"), "points: expected a number above 0"),
+        (HIDDEN.replace("points=2", "points=float('inf')"), "points: expected a number above 0"),
+        (HIDDEN.replace("points=2", "points=float('nan')"), "points: expected a number above 0"),
         (HIDDEN.replace('{"n": fgsm(seed)}', "{'n': number({}, 'n')}"), "number"),
         (HIDDEN.replace("probe_gradient, verdict)", "lambda a, seed: {}, verdict)"), "lambda"),
     ],

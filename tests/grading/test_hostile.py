@@ -16,7 +16,7 @@ from hostile.chapter import TOTAL
 from hostile.classroom import HONEST, Outcome, classes, faults, graded
 from hostile.world import SECRET
 
-from advlab.course.grading.clean import visible
+from advlab.course.grading.clean import escaped
 from advlab.course.grading.sandbox import choose
 
 # Tried in each level that isolates. Where a level does not work here, it says so.
@@ -74,14 +74,14 @@ def test_honest_students_get_what_they_deserve_among_them(outcomes):
         for student, points in HONEST.items():
             (entry,) = outcome.entries(student)
             assert (entry.result.status, entry.earned, entry.points) == ("graded", points, TOTAL)
-            assert not entry.result.notes
+            assert not entry.submission.notes
 
 
 @pytest.mark.slow
 def test_every_folder_has_a_row(outcomes):
     for outcome in outcomes:
         students = [row.student for row in outcome.graded.gradebook.rows]
-        folders = [visible(path.name) for path in outcome.world.submissions.iterdir()]
+        folders = [escaped(path.name) for path in outcome.world.submissions.iterdir()]
         assert sorted(students) == sorted(folders)
         assert len(students) == len(set(students)) == len(outcome.cases) + len(HONEST)
 

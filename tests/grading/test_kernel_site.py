@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -60,6 +62,41 @@ def test_it_is_made_once(folder):
     site.site.cache_clear()
     assert site.site().folder == folder
     assert (folder / "advlab" / "__init__.py").stat().st_ino == before
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and a small site to make there."""
+    monkeypatch.setenv("ADVLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(site, "_files", lambda: [site.COURSE / "records.py"])
+    monkeypatch.setattr(site, "_find_fonts", lambda folder: folder.mkdir())
+    site.site.cache_clear()
+    yield tmp_path / "grading"
+    site.site.cache_clear()
+
+
+def test_copies_that_nobody_used_for_a_month_are_removed(cache):
+    ages = {"old": 40, ".part-old": 40, "mine": 20, ".part-new": 1}
+    for name, days in ages.items():
+        (cache / name / "advlab").mkdir(parents=True)
+        os.utime(cache / name, (0, time.time() - days * 24 * 3600))
+    made = site.site().folder
+    assert {path.name for path in cache.iterdir()} == {"mine", ".part-new", made.name}
+    os.utime(made, (0, 0))
+    site.site.cache_clear()
+    assert site.site().folder == made
+    assert time.time() - made.stat().st_mtime < 3600  # it was used
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, RuntimeError])
+def test_a_copy_that_is_not_finished_leaves_nothing(cache, monkeypatch, error):
+    def fail(folder):
+        raise error("in the middle")
+
+    monkeypatch.setattr(site, "_find_fonts", fail)
+    with pytest.raises(error):
+        site.site()
+    assert list(cache.iterdir()) == []
 
 
 def test_the_package_itself_is_hidden_where_it_lies_among_what_is_readable(monkeypatch):

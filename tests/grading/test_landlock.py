@@ -1,8 +1,10 @@
 """Landlock and seccomp refuse, and the plain level does not: each attempt is made in both, so that
 what is refused is seen to be possible otherwise."""
 
+import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,9 +17,10 @@ from boxes import GRADERS, NOBODY, command, make_box, python, run
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
-from advlab.course.grading.sandbox import rules, seccomp
+from advlab.course.grading.sandbox import rules, seccomp, tools
 from advlab.course.grading.sandbox.landlock import Landlock
-from advlab.course.grading.sandbox.plain import LAUNCH, Plain
+from advlab.course.grading.sandbox.launching import LAUNCH
+from advlab.course.grading.sandbox.plain import Plain
 from advlab.course.grading.sandbox.tree import Tree, read
 from advlab.course.grading.settings import Limits
 
@@ -25,8 +28,10 @@ BEFORE = """
 import ctypes, json, os, socket, subprocess, sys
 libc = ctypes.CDLL(None, use_errno=True)
 def call(number, *args):
-    if libc.syscall(ctypes.c_long(number), *args) < 0:
+    found = libc.syscall(ctypes.c_long(number), *args)
+    if found < 0:
         raise OSError(ctypes.get_errno(), "")
+    return found
 def unix(address, kind=socket.SOCK_STREAM):
     socket.socket(socket.AF_UNIX, kind).connect(address)
 """
@@ -58,12 +63,21 @@ ATTEMPTS = {
     "see another process": "open('/proc/{bystander}/status').read()",
     "limit another process": "__import__('resource').prlimit({bystander}, 7)",
     "memory of no process": "os.memfd_create('x')",
-    "shared memory": "call({shmget}, 0, 4096, 0o1600)",
+    "shared memory": "call({shmctl}, call({shmget}, 0, 4096, 0o1600), 0, None)",
 }
 if sys.platform == "linux":
     NUMBERS = {
         name: seccomp.NUMBERS[name][seccomp.ARCHITECTURES[os.uname().machine][0]]
-        for name in ("ptrace", "shmget", "unshare", "open_by_handle_at", "bpf", "keyctl", "mount")
+        for name in (
+            "ptrace",
+            "shmget",
+            "shmctl",
+            "unshare",
+            "open_by_handle_at",
+            "bpf",
+            "keyctl",
+            "mount",
+        )
     }
 VERSIONS = [abi for abi in (1, 3, 5, None) if abi is None or abi <= rules.version()]
 
@@ -170,8 +184,9 @@ def test_dangerous_system_calls_are_refused(tmp_path, grader):
     )
     found = run(Landlock(), make_box(tmp_path, grader), grader, code)
     lines = dict(line.split(" ", 1) for line in found.stdout.splitlines())
-    assert lines.pop("x32") == lines.pop("new") == lines.pop("shmget") == "-1 38"
-    assert len(lines) == len(NUMBERS)  # with clone, without shmget
+    missing = [lines.pop(name) for name in ("x32", "new", "shmget", "shmctl")]
+    assert missing == ["-1 38"] * 4
+    assert len(lines) == len(NUMBERS) - 1  # with clone, without the two
     assert set(lines.values()) == {"-1 1"}
 
 
@@ -256,6 +271,39 @@ def test_a_file_too_large_is_an_error(tmp_path):
     found = run(Landlock(), box, GRADERS[0], code)
     assert "File too large" in found.stderr
     assert (box.scratch / "x").stat().st_size == 10**6
+
+
+@pytest.mark.parametrize("level", [Landlock(), Plain()], ids=lambda level: level.name)
+@pytest.mark.parametrize("grader", GRADERS)
+def test_its_limits_are_those_of_all_levels_and_not_the_graders_own(tmp_path, level, grader):
+    """The process that grades bounds itself to 4 GiB, and a submission may be given more."""
+    box = make_box(tmp_path, grader, limits=Limits(memory=8 * 2**30, cpu=1.5))
+    kinds = {
+        name: getattr(resource, f"RLIMIT_{name.upper()}") for name in tools.resources(box.limits)
+    }
+    del kinds["nproc"]  # it leaves room for the other processes of the user
+    code = (
+        "import json, resource\n"
+        f"print(json.dumps({{n: resource.getrlimit(kind) for n, kind in {kinds!r}.items()}}))"
+    )
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (4 * 2**30, before[1]))
+    try:
+        wanted = tools.resources(box.limits)
+        found = json.loads(run(level, box, grader, code).stdout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert found == {name: [wanted[name]] * 2 for name in kinds}
+    assert wanted["data"] == 16 * 2**30
+    assert wanted["cpu"] == 3
+
+
+def test_root_without_another_user_keeps_no_right(tmp_path):
+    box = make_box(tmp_path, "ordinary")
+    found = run(Landlock(), box, "root", "print(open('/proc/self/status').read())")
+    status = dict(line.split(":\t", 1) for line in found.stdout.splitlines() if ":\t" in line)
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0 or (kind == "CapBnd" and os.getuid() != 0), kind
 
 
 def test_a_command_that_cannot_be_started_says_so(tmp_path):
@@ -348,7 +396,7 @@ def test_an_unknown_machine_is_named():
 
 def test_the_plain_level_says_what_it_is():
     assert not Plain().isolated
-    assert Plain().promises.startswith("NOT ISOLATED")
+    assert "can read, write and send whatever the grader can" in Plain().promises
     assert Plain().unavailable() == ""
 
 
@@ -392,3 +440,80 @@ def test_a_kernel_of_jupyter_runs_in_it(tmp_path, tmp_path_factory, grader, leve
     assert reply["content"]["status"] == "ok"
     assert {"text/plain": "2"} in [content.get("data") for content in heard]
     assert gone(inside)
+
+
+# What all processes of the machine share. The things of {names} are the test's, and everybody may
+# use them.
+SHARED = {
+    "attach shared memory": "call({shmat}, {memory}, None, 0)",
+    "look into shared memory": "call({shmctl}, {memory}, 2, room)",
+    "change a semaphore": "call({semop}, {semaphore}, struct.pack('Hhh', 0, 1, 0), 1)",
+    "change it in time": "call({semtimedop}, {semaphore}, struct.pack('Hhh', 0, 1, 0), 1, None)",
+    "read a semaphore": "call({semctl}, {semaphore}, 0, 12)",
+    "send a message": "call({msgsnd}, {queue}, struct.pack('l', 1) + b'x', 1, 0)",
+    "take a message": "call({msgrcv}, {queue}, room, 8, 0, 0o4000)",
+    "look at the messages": "call({msgctl}, {queue}, 2, room)",
+    "remove a POSIX queue": "call({mq_unlink}, b{name!r})",
+    "slots for AIO": "call({io_setup}, 1, room)",
+    "huge pages": "mmap.mmap(-1, 2**21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON | 0x44000)",
+    "a lease": "fcntl.fcntl(os.open('own', os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)",
+    "news of a folder": "fcntl.fcntl(os.open('/usr', os.O_RDONLY), fcntl.F_NOTIFY, 2)",
+    "a large pipe": "fcntl.fcntl(os.pipe()[1], 1031, 2**18)",
+    "hide open files": "call({prctl}, 4, 0, 0, 0, 0)",
+}
+
+
+@pytest.fixture
+def shared():
+    """Shared memory, a semaphore, and two queues of messages, open to everybody."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = {
+        name: n[seccomp.ARCHITECTURES[os.uname().machine][0]] for name, n in seccomp.NUMBERS.items()
+    }
+    name = f"advlab-test-{os.getpid()}"
+    everybody = ctypes.c_uint(0o666)
+    queue = libc.syscall(number["mq_open"], name.encode(), os.O_CREAT, everybody, None)
+    made = {
+        "memory": libc.shmget(0, 4096, 0o1666),
+        "semaphore": libc.semget(0, 1, 0o1666),
+        "queue": libc.msgget(0, 0o1666),
+    }
+    assert queue >= 0
+    assert min(made.values()) >= 0
+    os.fchown(queue, *(NOBODY, NOBODY) if os.getuid() == 0 else (-1, -1))
+    yield {**number, **made, "name": name}
+    os.close(queue)
+    libc.syscall(number["mq_unlink"], name.encode())
+    libc.shmctl(made["memory"], 0, None)
+    libc.semctl(made["semaphore"], 0, 0)
+    libc.msgctl(made["queue"], 0, None)
+
+
+@pytest.mark.parametrize("grader", GRADERS)
+def test_what_the_machine_shares_is_out_of_reach(tmp_path, grader, shared):
+    lines = {name: line.format(**shared) for name, line in SHARED.items()}
+    code = BEFORE + (
+        "import fcntl, mmap, struct\n"
+        "libc.syscall.restype = ctypes.c_long\n"
+        "room, found = ctypes.create_string_buffer(4096), {}\n"
+        "open('own', 'w').close()\n"
+        f"for name, line in {lines!r}.items():\n"
+        "    try:\n        exec(line)\n        found[name] = 'done'\n"
+        "    except BaseException as error:\n        found[name] = repr(error)\n"
+        "print(json.dumps(found))"
+    )
+    plain, inside = (
+        run(level, make_box(tmp_path / level.name, grader), grader, code)
+        for level in (Plain(), Landlock())
+    )
+    assert json.loads(plain.stdout) == dict.fromkeys(SHARED, "done"), plain.stderr
+    refused = ("PermissionError", "OSError(38", "OSError(12")
+    for name, found in json.loads(inside.stdout).items():
+        assert found.startswith(refused), (name, found)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_no_two_calls_have_one_number(column):
+    numbers = [pair[column] for pair in seccomp.NUMBERS.values() if pair[column] is not None]
+    assert len(set(numbers)) == len(numbers)
+    assert max(numbers) <= seccomp.LAST

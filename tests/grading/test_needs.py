@@ -30,7 +30,7 @@ def test_with_the_cells_that_it_needs_a_solved_chapter_passes(path, capsys):
     for n, cell in enumerate(code):
         if n in found or n in answers:
             exec(compile(parse(cell.source), f"cell {n + 1}", "exec"), space)
-    assert capsys.readouterr().out.count(" passed: ") == len(tasks(notebook, path))
+    assert capsys.readouterr().out.count(" passed: ") == len(tasks(notebook, path.name))
 
 
 def cells_of(*sources: str, answer: str) -> set[int]:
@@ -168,7 +168,19 @@ def test_a_position_or_a_cell_that_is_none():
         needed(["a = = 1", None], {1: ["a"]})
 
 
-@pytest.mark.parametrize("odd", ["def f(x:", "\0", "x = " + "-" * 150_000 + "1", "%a\n" * 501])
+ODD = {
+    "no Python": "def f(x:",
+    "a null": "\0",
+    "minus signs": "x = " + "-" * 150_000 + "1",
+    "magics": "%a\n" * 501,
+    "no magic": "=%'''__",
+    "an argument twice": "def f(a, a): return a",
+    "nothing nonlocal": "nonlocal x",
+    "a long sum": "x = " + "+".join(["1"] * 600),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_an_answer_that_is_no_python_does_not_end_the_grading_after_a_death(odd):
     """4.1 is judged; the kernel died in 4.2, which builds on 4.3."""
     ids = ("4.1", "4.3", "4.2")

@@ -14,6 +14,7 @@ import torch
 
 from advlab.course import probe, watch
 from advlab.course.exercise import all_exercises, find
+from advlab.course.grading.hidden import load
 from advlab.course.grading.probes import probe_source
 from advlab.course.notebooks import find_notebooks, read, tasks
 
@@ -68,7 +69,7 @@ def test_a_slice_brings_back_the_same_record(path, monkeypatch):
             nodes = ast.parse(cell.source).body
             lines = [ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
             exec("\n".join(lines), space)
-    for task in tasks(notebook, path):
+    for task in tasks(notebook, path.name):
         exec(compile(task.answer.source, "<answer>", "exec"), space)
         exercise = find(task.id)
         given = tuple(space[name] for name in exercise.answers)
@@ -228,6 +229,41 @@ def test_a_teacher_s_own_file(teachers, monkeypatch):
 def test_what_must_not_enter_the_kernel_is_refused(teachers, name, says):
     with pytest.raises(ValueError, match=says):
         probe_source(getattr(teachers, name))
+
+
+def test_a_file_with_annotations_put_off_and_a_dataclass_is_loaded():
+    source = """
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from advlab.course.grading import Hidden
+
+
+@dataclass
+class Case:
+    eps: float
+    unit: ClassVar[str] = "a gray level"
+
+
+def probe(fgsm, seed):
+    return {"cases": len(fields(Case))}
+
+
+def verdict(results, seed):
+    @dataclass
+    class Wanted:
+        cases: int
+
+    return str(Wanted(1))
+
+
+HIDDEN = (Hidden("4.2", "Sizes", probe, verdict),)
+"""
+    (found,) = load(source.encode())
+    assert found.probe(None, 0) == {"cases": 1}
+    assert found.verdict({}, 0).endswith("Wanted(cases=1)")
 
 
 def test_what_has_no_source_is_refused(teachers):

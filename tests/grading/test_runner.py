@@ -12,6 +12,7 @@ from advlab.course.grading import results as words
 from advlab.course.grading import runner
 from advlab.course.grading.jobs import Job
 from advlab.course.grading.sandbox import choose
+from advlab.course.grading.sandbox.watch import Watch
 from advlab.course.grading.settings import Limits, Settings
 
 SMALL = Limits(cell=15, notebook=60, memory=1500 * 2**20, output=2 * 2**20)
@@ -19,8 +20,7 @@ SMALL = Limits(cell=15, notebook=60, memory=1500 * 2**20, output=2 * 2**20)
 
 def grade(notebook, *, hidden=None, limits=SMALL, whole=False):
     settings = Settings(limits=limits, sandbox=choose().name, whole=whole)
-    content = notebook if isinstance(notebook, bytes) else light.dump(notebook)
-    return runner.grade(Job("ada", light.NAME, light.teacher(), content, hidden, settings))
+    return runner.grade(Job(light.NAME, light.teacher(), light.answers(notebook), hidden, settings))
 
 
 def statuses(result):
@@ -30,7 +30,7 @@ def statuses(result):
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_solved_notebook_gets_all_points(whole):
     result = grade(light.solved(), whole=whole)
-    assert (result.status, result.reason, result.notes) == (words.GRADED, "", ())
+    assert (result.status, result.reason) == (words.GRADED, "")
     assert statuses(result) == [words.PASSED] * 4
     assert [mark.earned for mark in result.marks] == [2, 1, 1, 2]
     assert "each pixel moves up the loss" in result.marks[1].message
@@ -170,6 +170,21 @@ def test_a_kernel_that_does_not_start_is_not_the_students_fault(monkeypatch):
         grade(light.solved())
 
 
+def test_a_watchdog_that_fails_is_not_the_students_fault(monkeypatch):
+    looks = []
+
+    def look(self):
+        looks.append(self)
+        if len(looks) > 30:
+            raise OSError("too many open files")
+        return ""
+
+    monkeypatch.setattr(Watch, "look", look)
+    slow = "import time\ntime.sleep(10)\n" + light.solution("4.1")
+    with pytest.raises(RuntimeError, match="it could not be watched: OSError: too many open"):
+        grade(light.answered(e41=slow))
+
+
 def test_no_process_and_no_file_is_left(monkeypatch):
     with tempfile.TemporaryDirectory() as folder:  # a short path, as sockets need it
         monkeypatch.setattr(tempfile, "tempdir", folder)
@@ -183,15 +198,31 @@ def test_no_process_and_no_file_is_left(monkeypatch):
             pass
 
 
-def test_bytes_that_are_no_notebook_are_broken():
-    result = grade(b"{")
-    assert result.status == words.BROKEN
-    assert "JSON" in result.reason
+def test_a_kernel_has_the_time_that_is_left_and_a_whole_start(monkeypatch, tmp_path):
+    made = []
+    monkeypatch.setattr(runner, "GradedKernel", lambda *args, **more: made.append((args, more)))
+    monkeypatch.delenv(runner.CONTROL, raising=False)
+    runner._start(choose(), Settings(), tmp_path, 7.0)
+    (args, more) = made[0]
+    assert (args[3], more) == (runner.START, {"left": 7.0})
+
+
+def test_a_variable_of_pytest_is_put_back(monkeypatch, tmp_path):
+    name = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
+    seen = []
+    monkeypatch.setattr(runner.pytest, "main", lambda *_, **__: seen.append(os.environ[name]))
+    monkeypatch.setenv(name, "")
+    runner._pytest(tmp_path / "n.ipynb", tmp_path / "r.xml", None)
+    assert (seen, os.environ[name]) == (["1"], "")
+    monkeypatch.delenv(name)
+    runner._pytest(tmp_path / "n.ipynb", tmp_path / "r.xml", None)
+    assert name not in os.environ
 
 
 def test_a_chapter_whose_own_cell_fails_is_not_the_students_fault(monkeypatch):
     teacher = light.teacher().replace(b"import torch.nn", b"import absent; import torch.nn")
-    job = Job("ada", light.NAME, teacher, light.teacher(), None, Settings(sandbox=choose().name))
+    answers = light.answers(light.solved())
+    job = Job(light.NAME, teacher, answers, None, Settings(sandbox=choose().name))
     with pytest.raises(RuntimeError, match="of the chapter itself stopped with ModuleNotFound"):
         runner.grade(job)
 

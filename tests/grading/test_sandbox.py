@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from levels_inside import ROOT, TRY, USER, in_every_level, inside
 
+from advlab.course.grading.sandbox import seccomp
+from advlab.course.grading.sandbox.watch import FILES
+
 
 @in_every_level
 def test_it_sees_no_file_outside(level, make, tmp_path):
@@ -228,3 +231,27 @@ def test_given_files_are_there(level, make, tmp_path):
     assert inside(level, box, code) == ["1,2", "1,2"]
     with pytest.raises(ValueError, match="scratch"):
         level.prepare(make(given={"../c/kernel.json": tmp_path / "digits.csv"}))
+
+
+@in_every_level
+def test_files_in_memory_are_bounded_in_number(level, make):
+    """An empty file takes a kilobyte of the system's memory. bwrap has no option for their number:
+    there it is kernels from a slot that have a bound (test_sandbox_warm)."""
+    code = "import json, os; places = ('/tmp', '/dev/shm', '.')\n"
+    code += "print(json.dumps([os.statvfs(place).f_files for place in places]))"
+    found = inside(level, make(), code)
+    assert found == [FILES] * 3 or level.name == "bubblewrap"
+
+
+@in_every_level
+def test_what_the_machine_has_few_of_is_not_there(level, make):
+    """The same filter as in the Landlock level, where each call is tried (test_landlock)."""
+    names = ("io_setup", "shmat", "shmctl", "semop", "semctl", "msgctl", "msgrcv", "mq_unlink")
+    numbers = [
+        seccomp.NUMBERS[name][seccomp.ARCHITECTURES[os.uname().machine][0]] for name in names
+    ]
+    code = "import ctypes, json, resource as r, sys; libc = ctypes.CDLL(None, use_errno=True)\n"
+    code += "calls = [(libc.syscall(int(n), 1, 0, 0), ctypes.get_errno()) for n in sys.argv[1:]]\n"
+    code += "limits = [r.getrlimit(one)[1] for one in (r.RLIMIT_NOFILE, r.RLIMIT_SIGPENDING)]\n"
+    code += "print(json.dumps([calls, limits]))"
+    assert inside(level, make(), code, *numbers) == [[[-1, 38]] * len(names), [256, 1024]]

@@ -13,7 +13,7 @@ import pytest
 from levels_inside import ROOT, alive, gone, make_box
 
 from advlab.course.grading import sandbox
-from advlab.course.grading.sandbox import bubblewrap, container, tools, unshare
+from advlab.course.grading.sandbox import bubblewrap, container, tools, unshare, users
 from advlab.course.grading.settings import Limits
 
 
@@ -29,7 +29,7 @@ def forget():
 
 
 def test_the_strongest_level_that_works_is_chosen(monkeypatch):
-    works = [name for name in sandbox.LEVELS if not sandbox._level(name).unavailable()]
+    works = [name for name in sandbox.LEVELS if not sandbox.named(name).unavailable()]
     assert sandbox.choose().name == works[0]
     for name in works:
         assert sandbox.choose(name).name == name
@@ -72,6 +72,57 @@ def test_forbidden_user_namespaces_are_named():
     said = done.stdout.splitlines()
     assert len(said) == 2, done.stderr
     assert all("user namespaces" in line and "grade as root" in line for line in said)
+
+
+def test_root_with_one_uid_takes_a_level_that_works():
+    """As in a user namespace that maps nobody else."""
+    code = (
+        "from advlab.course.grading import sandbox\n"
+        "from advlab.course.grading.boxes import a_user\n"
+        "print(a_user(), sandbox.choose().name)\n"
+        "print([sandbox.named(name).unavailable() for name in sandbox.LEVELS])"
+    )
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True)
+    user, _, name = done.stdout.splitlines()[0].partition(" ")
+    assert (user, name != "plain") == ("None", True), done.stdout + done.stderr
+
+
+FULL = "         0          0 4294967295\n"
+
+
+@pytest.mark.parametrize(
+    ("uids", "gids", "expected"),
+    [
+        (FULL, FULL, range(200_000, 300_000)),
+        ("0 100000 65536\n", "0 100000 65536\n", range(61_184, 65_520)),
+        ("0 1000 1\n1 100000 65536\n", "0 1000 1\n1 100000 65536\n", range(61_184, 65_520)),
+        (FULL, "0 100000 65536\n", range(61_184, 65_520)),
+        ("0 100000 1000\n", FULL, range(1, 1000)),
+        ("0 1000 1\n", "0 1000 1\n", None),
+        (FULL, "0 1000 1\n", None),
+    ],
+)
+def test_the_user_of_a_submission_exists_here(uids, gids, expected, tmp_path, monkeypatch):
+    (tmp_path / "uid").write_text(uids)
+    (tmp_path / "gid").write_text(gids)
+    monkeypatch.setattr(users, "MAP", str(tmp_path / "{}"))
+    monkeypatch.setattr(users.os, "geteuid", lambda: 0)
+    for pid in (1, 4_194_303, 65_533):
+        monkeypatch.setattr(users.os, "getpid", lambda pid=pid: pid)
+        user = users.a_user()
+        assert user is None if expected is None else user in expected
+    monkeypatch.setattr(users.os, "geteuid", lambda: 1000)
+    assert users.a_user() is None
+
+
+def test_a_level_that_cannot_be_prepared_is_passed_over(monkeypatch, forget):
+    def refuse(self, box):
+        raise OSError("no such user")
+
+    monkeypatch.setattr(bubblewrap.Bubblewrap, "prepare", refuse)
+    assert "no such user" in bubblewrap.Bubblewrap().unavailable()
+    assert sandbox.choose().name != "bubblewrap"
 
 
 def test_an_old_bubblewrap_is_named(monkeypatch, forget):
@@ -139,13 +190,16 @@ def test_the_engine_is_asked_for_no_network_and_no_rights(name, engine, tmp_path
         ("--memory", str(2**30)),
         ("--memory-swap", str(2**30)),
         ("--pids-limit", "32"),
-        ("--ulimit", f"fsize={2**19}:{2**19}"),
         ("--workdir", str(box.scratch)),
         ("--mount", f"type=bind,src={packages},dst={packages},readonly"),
         ("--mount", f"type=bind,src={box.connection},dst={box.connection},readonly"),
         ("--mount", f"type=bind,src={box.sockets},dst={box.sockets}"),
     ):
         assert pair in pairs
+    resources = tools.resources(box.limits) | {"nproc": 32}
+    limits = {name: f"{name}={value}:{value}" for name, value in resources.items()}
+    found = {pair[1] for pair in pairs if pair[0] == "--ulimit"}
+    assert found == {*limits.values()} - ({limits["nproc"]} if box.user is None else set())
     assert ("--user", f"{user}:{user if box.user else os.getgid()}") in pairs
     assert any(word.startswith(f"{course}:ro") for word in words)
     # The image has its own interpreter.

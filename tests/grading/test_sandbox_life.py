@@ -1,6 +1,7 @@
 """A real command inside each level of sandbox: how it lives, within limits, and how it ends."""
 
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import uuid
 import pytest
 from levels_inside import DAEMON, TRY, alive, gone, in_every_level, inside, start
 
-from advlab.course.grading.sandbox import Box
+from advlab.course.grading.sandbox import Box, tools
 from advlab.course.grading.settings import MIB, Limits
 
 
@@ -80,6 +81,16 @@ def test_limits_of_files_processes_and_time(level, make):
 
     with start(level, make(Limits(cpu=1)), "while True: pass") as process:
         assert process.wait(timeout=30) != 0
+
+
+@in_every_level
+def test_its_limits_are_those_of_all_levels(level, make):
+    limits = Limits(memory=8 * 2**30, cpu=1.5)
+    kinds = {n: getattr(resource, f"RLIMIT_{n.upper()}") for n in tools.resources(limits)}
+    code = "import json, resource\n"
+    code += f"print(json.dumps({{n: resource.getrlimit(k) for n, k in {kinds!r}.items()}}))"
+    wanted = {name: [value] * 2 for name, value in tools.resources(limits).items()}
+    assert inside(level, make(limits), code) == wanted
 
 
 @in_every_level

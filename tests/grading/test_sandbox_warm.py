@@ -9,12 +9,14 @@ import light
 import pytest
 
 from advlab.course.grading import boxes, runner, site
+from advlab.course.grading.cores import PLACE
 from advlab.course.grading.jobs import Job
 from advlab.course.grading.kernel import GradedKernel, KernelStopped
 from advlab.course.grading.sandbox.bubblewrap import Bubblewrap
 from advlab.course.grading.sandbox.warm import WarmError
+from advlab.course.grading.sandbox.watch import FILES
 from advlab.course.grading.settings import Limits, Settings
-from advlab.course.grading.slots import CONTROL, PLACE, Slots
+from advlab.course.grading.slots import CONTROL, Slots
 
 LIMITS = Limits(cell=20, notebook=60, memory=1500 * 2**20, disk=50 * 2**20)
 
@@ -66,6 +68,11 @@ class Kernel:
                 said.append(message["content"]["ename"])
             if message["content"].get("execution_state") == "idle":
                 return "".join(said).strip()
+
+
+def test_its_folder_says_whose_it_is(slot):
+    """So that another grader removes it where this one is killed."""
+    assert slot.control.parent.name.startswith(f"advlab-{os.getpid()}-")
 
 
 def test_it_starts_with_torch_imported_and_nothing_else_of_anyone(slot):
@@ -218,14 +225,24 @@ def test_when_the_slot_ends_its_kernel_does():
         assert not kernel.kernel.is_alive()
 
 
+def test_it_ends_when_nobody_holds_its_input():
+    """As where the grader is killed before bubblewrap has bound its life to the grader's."""
+    slot = boxes.make_slot()
+    try:
+        slot._process.stdin.close()
+        slot._process.wait(60)
+    finally:
+        slot.close()
+
+
 def test_without_a_slot_that_lives_the_kernel_is_started(monkeypatch):
     slot = boxes.make_slot()
     slot.close()
     with pytest.raises(WarmError):
         Kernel(slot)
     monkeypatch.setenv(CONTROL, str(slot.control))
-    content = light.dump(light.answered(e42=None, e43=None, e44=None))
-    job = Job("ada", light.NAME, light.teacher(), content, None, Settings(sandbox="bubblewrap"))
+    answers = light.answers(light.answered(e42=None, e43=None, e44=None))
+    job = Job(light.NAME, light.teacher(), answers, None, Settings(sandbox="bubblewrap"))
     assert runner.grade(job).earned == 2
 
 
@@ -243,6 +260,26 @@ def test_a_slot_whose_folder_was_filled_in_between_is_emptied(slot):
     with Kernel(slot) as kernel:
         said = kernel.run(f"import os; print(*sorted(os.listdir({str(deep)!r})))")
         assert said == "k-1 k-2 k-3 k-4 k-5"
+
+
+def refuse(*args, **options):
+    raise OSError("not now")
+
+
+@pytest.mark.parametrize("what", ["prepare", "bind", "start"])
+def test_a_slot_that_cannot_be_made_leaves_nothing(what, tmp_path, monkeypatch):
+    top = tmp_path
+    if what == "bind":  # a path that is too long for a socket
+        top = tmp_path / ("long" * 30)
+        top.mkdir()
+    if what == "prepare":
+        monkeypatch.setattr(Bubblewrap, "prepare", refuse)
+    if what == "start":
+        monkeypatch.setattr("advlab.course.grading.sandbox.warm.subprocess.Popen", refuse)
+    monkeypatch.setattr("tempfile.tempdir", str(top))
+    with pytest.raises(OSError, match="too long" if what == "bind" else "not now"):
+        boxes.make_slot()
+    assert list(top.iterdir()) == []
 
 
 def test_places_are_mended_and_ended(monkeypatch):
@@ -267,3 +304,33 @@ def test_places_are_mended_and_ended(monkeypatch):
     places.close()
     assert not first.slot.alive()
     assert not other.slot.control.parent.exists()
+
+
+def test_files_in_memory_are_bounded_in_number(slot):
+    """An empty file takes a kilobyte of the system's memory."""
+    code = """
+import os
+for place in ("/tmp", "/dev/shm", "."):
+    try:
+        for n in range(30_000): open(f"{place}/{n}", "w").close()
+    except OSError as error:
+        print(os.statvfs(place).f_files, error.strerror)
+"""
+    with Kernel(slot) as kernel:
+        assert kernel.run(code).splitlines() == [f"{FILES} No space left on device"] * 3
+
+
+def test_the_watchdog_of_an_ordinary_user_may_look_into_a_kernel(slot):
+    """A process that forbids it belongs to root in ``/proc``. The first one still forbids it."""
+    code = """
+import os
+print(os.stat("/proc/self/fd").st_uid, os.getuid())
+try:
+    print(os.listdir("/proc/1/fd"))
+except OSError as error:
+    print(error.strerror)
+"""
+    with Kernel(slot) as kernel:
+        owners, first = kernel.run(code).splitlines()
+    assert len(set(owners.split())) == 1
+    assert first == "Permission denied"

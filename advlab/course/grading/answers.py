@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 
 from ..notebooks import Task, strip, tasks
-from .cells import Cell, NotAnswers, bare, cells
-from .clean import one_line
+from .cells import Cell, bare
+from .clean import one_line, shortened
 
 MOST_CHARACTERS = 200_000  # of one answer
-MOST_CELLS = 20  # of one answer
+MOST_PARTS = 20  # cells of one answer
 
 # Comments by which nbval is told to skip a cell, or to expect its failure. In small letters they
 # are comments like any other.
@@ -24,52 +24,62 @@ _NBVAL = re.compile(
 
 @dataclass(frozen=True)
 class Answers:
-    """What a student answered in one chapter.
+    """What a student answered in one chapter: all of a notebook that its marks depend on.
 
     :param sources: the answer's cells by exercise id, in the order of the student's notebook. Only
         ids with an answer: none that is in one of the other three.
     :param untouched: ids whose cell is as it was released, or empty.
     :param missing: ids with no cell.
     :param refused: ids with an answer that is not run, each with the reason.
-    :param notes: for the student.
-    :param problem: why nothing could be read, in a sentence; empty where it could.
     """
 
     sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
     untouched: frozenset[str] = frozenset()
     missing: frozenset[str] = frozenset()
     refused: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    problem: str = ""
 
     @property
     def none(self) -> bool:
         """Whether no cell of the notebook is an answer, released or written."""
         return not (self.sources or self.untouched or self.refused)
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sources": {id: list(cells) for id, cells in self.sources.items()},
+            "untouched": sorted(self.untouched),
+            "missing": sorted(self.missing),
+            "refused": dict(self.refused),
+        }
 
-def read_answers(notebook: bytes, chapter: NotebookNode) -> Answers:
-    """The answers in a student's notebook. Raises nothing, whatever the bytes are.
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Answers:
+        """:raises (KeyError, TypeError): what is none."""
+        return cls(
+            {id: tuple(cells) for id, cells in found["sources"].items()},
+            frozenset(found["untouched"]),
+            frozenset(found["missing"]),
+            dict(found["refused"]),
+        )
+
+
+def read_answers(cells: list[Cell], chapter: NotebookNode) -> tuple[Answers, tuple[str, ...]]:
+    """The answers in a student's notebook, and notes for the student. Raises nothing.
 
     An answer is a code cell with the exercise's id in its metadata. Where that was lost: the cell
     with the cell id of the chapter's answer, else the last one that defines the function's name
     and is not the chapter's. A check cell is never an answer.
 
-    :param notebook: the bytes of the student's file.
+    :param cells: of the student's notebook.
     :param chapter: the teacher's notebook.
     """
-    try:
-        return _Reader(cells(notebook), chapter).read()
-    except NotAnswers as error:
-        missing = frozenset(task.id for task in tasks(chapter, Path("chapter.ipynb")))
-        return Answers(missing=missing, problem=str(error))
+    return _Reader(cells, chapter).read()
 
 
 class _Reader:
     """One reading: sorts the cells, and gathers notes on the way."""
 
     def __init__(self, cells: list[Cell], chapter: NotebookNode):
-        self.tasks: list[Task] = tasks(chapter, Path("chapter.ipynb"))
+        self.tasks: list[Task] = tasks(chapter, "chapter")
         self.released = {t.id: strip(t.answer.source, t.id, "chapter") for t in self.tasks}
         self.chapter = {c.id: bare(c.source) for c in chapter.cells if c.cell_type == "code"}
         self.given = frozenset(self.chapter.values())
@@ -79,7 +89,7 @@ class _Reader:
         self.checks = {cell for cell in self.code if self._is_check(cell)}
         self.notes: list[str] = []
 
-    def read(self) -> Answers:
+    def read(self) -> tuple[Answers, tuple[str, ...]]:
         claimed = self._claim()
         sources, untouched, refused = {}, set(), {}
         for task in self.tasks:
@@ -96,12 +106,12 @@ class _Reader:
                 self.notes.append(f"Exercise {id}: {reason}.")
             else:
                 sources[id] = tuple(self._source(id, cell) for cell in worked)
-                self._say_several(id, worked)
+                self._say_several(task, worked)
         self._say_order(claimed)
         self._say_checks()
         self._say_others([cell for own in claimed.values() for cell in own])
         missing = frozenset(self.released) - claimed.keys()
-        return Answers(sources, frozenset(untouched), missing, refused, tuple(self.notes))
+        return Answers(sources, frozenset(untouched), missing, refused), tuple(self.notes)
 
     def _claim(self) -> dict[str, list[Cell]]:
         """The cells of each answer, by the metadata, else the cell id, else the name defined."""
@@ -163,18 +173,17 @@ class _Reader:
                 "write it in the answer's cell."
             )
 
-    def _say_several(self, id: str, own: list[Cell]) -> None:
+    def _say_several(self, task: Task, own: list[Cell]) -> None:
         if len(own) < 2:
             return
-        task = next(task for task in self.tasks if task.id == id)
         defined = [name for cell in own for name in set(self._defines(task, cell))]
         twice = next((name for name in defined if defined.count(name) > 1), None)
         end = (
             f"{twice} is defined more than once, and the last one counts"
             if twice
-            else ("they were run one after the other")
+            else "they were run one after the other"
         )
-        self.notes.append(f"Exercise {id}: its answer stands in {len(own)} cells; {end}.")
+        self.notes.append(f"Exercise {task.id}: its answer stands in {len(own)} cells; {end}.")
 
     def _say_order(self, claimed: dict[str, list[Cell]]) -> None:
         where = {cell: n for n, cell in enumerate(self.code)}
@@ -197,13 +206,13 @@ class _Reader:
         if changed:
             self.notes.append(
                 f"{_cells(len(changed), ' of the chapter')} changed; the chapter's own was run in "
-                f"its place: {_quote(changed[0])}."
+                f"its place: {_quote(changed)}."
             )
         extra = [c for c in rest if not self._is_chapters(c)]
         if extra:
             self.notes.append(
                 f"{_cells(len(extra), '')} added and not run, because only the exercises' own "
-                f"cells are: {_quote(extra[0])}. What an answer needs belongs in the answer's cell."
+                f"cells are: {_quote(extra)}. What an answer needs belongs in the answer's cell."
             )
 
 
@@ -211,14 +220,14 @@ def _cells(n: int, which: str) -> str:
     return f"{n:,} code cells{which} were" if n > 1 else f"1 code cell{which} was"
 
 
-def _quote(cell: Cell) -> str:
-    return f"“{one_line(cell.bare.splitlines()[0], 60)}”"
+def _quote(cells: list[Cell]) -> str:
+    return shortened([f"“{one_line(cell.bare.splitlines()[0], 60)}”" for cell in cells], 3)
 
 
 def _too_large(own: list[Cell]) -> str:
     size = sum(len(cell.source) for cell in own)
     if size > MOST_CHARACTERS:
         return f"the answer has {size:,} characters, and at most {MOST_CHARACTERS:,} are run"
-    if len(own) > MOST_CELLS:
-        return f"the answer stands in {len(own)} cells, and at most {MOST_CELLS} are run"
+    if len(own) > MOST_PARTS:
+        return f"the answer stands in {len(own)} cells, and at most {MOST_PARTS} are run"
     return ""

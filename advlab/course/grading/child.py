@@ -19,10 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from .jobs import Job
 from .results import FAILED, Result
+from .sandbox.tree import Tree
 
 _PR_SET_CHILD_SUBREAPER = 36
 _MOST = 4 * 2**30  # bytes of memory: this process fails, and not the machine
@@ -50,7 +49,7 @@ def answer(job: dict[str, Any], grade: str, until_gone: Callable[[], Any]) -> st
     except BaseException as error:
         return json.dumps(failed(job["chapter"], _where(error)).to_json())
     finally:
-        end_below(os.getpid())
+        Tree(os.getpid()).kill()  # all below: it leaves out who calls it
 
 
 def failed(chapter: str, why: str) -> Result:
@@ -84,29 +83,7 @@ def _bound() -> None:
 
 def _end_with_parent(until_gone: Callable[[], Any]) -> None:
     until_gone()
-    end_below(os.getpid())
-    os._exit(1)
-
-
-def end_below(pid: int) -> None:
-    """Kill every process below this one. They are stopped first, so that none makes another."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        top, found = psutil.Process(pid), {}
-        for _ in range(100):  # of them at once, where each makes another before it is stopped
-            new = [one for one in top.children(recursive=True) if one.pid not in found]
-            if not new:
-                break
-            for one in new:
-                found[one.pid] = one
-                with contextlib.suppress(psutil.Error):
-                    one.suspend()
-        for one in found.values():
-            with contextlib.suppress(psutil.Error):
-                one.kill()
-
-
-def end(pid: int) -> None:
-    """Kill this process and every one below it."""
-    end_below(pid)
-    with contextlib.suppress(psutil.Error):
-        psutil.Process(pid).kill()
+    try:
+        Tree(os.getpid()).kill()
+    finally:
+        os._exit(1)

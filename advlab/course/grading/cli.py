@@ -10,6 +10,7 @@ from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 
+from .sandbox import ENGINES, LEVELS
 from .settings import MIB, Limits, Rule, Settings
 
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -42,8 +43,8 @@ def add_grade(subparsers) -> None:
         "what Canvas and Moodle give is read as it is",
     )  # fmt: skip
     add(
-        "--against", type=Path, required=True, metavar="BOOK",
-        help="the teacher's notebook, with solutions, or a folder with notebooks",
+        "--against", type=Path, required=True, nargs="+", metavar="BOOK",
+        help="the assigned notebooks, with solutions: one or several, or a folder with them",
     )  # fmt: skip
     add("--report", type=Path, required=True, metavar="GRADES", help="where to write")
     add("--jobs", type=int, metavar="N", help="submissions at one time (default: one a core)")
@@ -76,7 +77,7 @@ def add_grade(subparsers) -> None:
     group = parser.add_argument_group("where the students' code runs, and what it may use")
     group.add_argument(
         "--sandbox", default="auto", metavar="LEVEL",
-        help="auto (the strongest there is), bubblewrap, unshare, landlock, plain, docker, podman",
+        help=f"auto (the strongest there is), {', '.join((*LEVELS, *ENGINES))}",
     )  # fmt: skip
     group.add_argument("--image", default="", metavar="NAME", help="of the container")
     for one in fields(Limits):
@@ -126,12 +127,17 @@ def _due(text: str | None) -> datetime | None:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    limits = Limits(**{one.name: getattr(args, f"limit_{one.name}") for one in fields(Limits)})
-    if args.image and args.sandbox not in ("docker", "podman"):
+    given = {one.name: getattr(args, f"limit_{one.name}") for one in fields(Limits)}
+    if args.image and args.sandbox not in ENGINES:
         raise ValueError(f"--image is of a container, and --sandbox is {args.sandbox!r}")
     if args.late != 1 and args.due is None:
         raise ValueError("--late says what a late submission earns; say --due as well")
-    rule = Rule(args.keep, _due(args.due), args.late)
+    due = _due(args.due)
+    try:
+        limits, rule = Limits(**given), Rule(args.keep, due, args.late)
+    except ValueError as error:  # which begins with the name of the field
+        name, _, rest = str(error).partition(": ")
+        raise ValueError(f"{_flag(name)}: {rest}") from error
     return Settings(limits, args.sandbox, args.image, args.whole, rule)
 
 
@@ -143,7 +149,7 @@ def _grade(args: argparse.Namespace) -> int:
         from .server import start_server
 
         start_server()  # it imports what is slow while this process does
-    from .classes import grade_class  # it imports torch, and pytest
+    from .classes import grade_class  # it imports torch
 
     if settings.rule.due:
         print(f"due {settings.rule.due:%Y-%m-%d %H:%M %z}: {settings.rule}", flush=True)
@@ -174,11 +180,12 @@ def _say(sandbox, text: str) -> None:
             file=sys.stderr,
         )
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        print(
-            "advlab: you are root, which grading does not need: the students' code runs as "
-            "another user, the rest as you",
-            file=sys.stderr,
+        whom = (
+            "which grading does not need: the students' code runs as another user, the rest as you"
+            if sandbox.isolated
+            else "and so is the students' code: it can read and write every file of this machine"
         )
+        print(f"advlab: you are root, {whom}", file=sys.stderr)
     for name, why in passed_over(sandbox).items():
         if why:
             print(f"advlab: not in {name!r}: {why}", file=sys.stderr)

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from .child import end, failed
-from .jobs import Job, version
-from .pool import Finished, deadline
+from .child import failed
+from .jobs import Finished, Job, version
 from .results import Result
+from .sandbox.tree import Tree
 
 PATIENCE = 30.0  # seconds for a first answer of the scheduler, and for a first worker
 
@@ -39,7 +39,7 @@ def on_cluster(todo: dict[str, Job], address: str, grade: str) -> Iterator[Finis
         futures = {}
         for key, job in todo.items():
             payload = json.dumps({"job": job.to_json(), "grade": grade})
-            seconds = deadline(job.settings, grade)
+            seconds = job.settings.limits.deadline
             future = client.submit(grade_there, payload, seconds, version(), pure=False, retries=2)
             futures[future] = (key, job)
         try:
@@ -104,7 +104,7 @@ def grade_there(payload: str, seconds: float, expected: str) -> str:
     if version() != expected:
         raise ValueError(f"this worker has advlab {version()}, and the grader {expected}")
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", f"{__package__}.jobs"],
+        [sys.executable, "-P", "-m", f"{__package__}.single"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -125,7 +125,7 @@ def grade_there(payload: str, seconds: float, expected: str) -> str:
     except BrokenPipeError:
         pass  # it died before it had read all
     finally:
-        end(child.pid)
+        Tree(child.pid).kill()
         status = child.wait()
     if not found or not found[0]:
         raise RuntimeError(f"its process ended with status {status} and no result")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from .clean import shortened
-from .gradebook import Gradebook, Row
+import re
+
+from .clean import plain, shortened
+from .gradebook import Gradebook
 from .roster import MOST, Person, Roster
+from .rows import Row
 from .table import write_table
+
+# A student of that name, or nearly, would be Canvas's row of points once more.
+_POSSIBLE = re.compile(r"(points)[\W_]+(possible)", re.IGNORECASE)
 
 
 def canvas(gradebook: Gradebook, roster: Roster | None = None) -> str:
@@ -21,10 +27,10 @@ def canvas(gradebook: Gradebook, roster: Roster | None = None) -> str:
     """
     chapters = list(gradebook.points)
     table: list[list] = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *chapters]]
-    possible = [float(sum(checks.values())) for checks in gradebook.points.values()]
-    table.append(["Points Possible", "", "", "", "", *possible])
+    table.append(["Points Possible", "", "", "", "", *gradebook.worth.values()])
     for row, person in _people(gradebook, roster):
-        who = [person.name, person.id, person.number, person.login, person.section]
+        name = _POSSIBLE.sub(r"\1-\2", plain(person.name))
+        who = [name, person.id, person.number, person.login, person.section]
         table.append([*who, *_points(gradebook, row)])
     return write_table(table)
 
@@ -72,8 +78,6 @@ def _people(gradebook: Gradebook, roster: Roster | None) -> list[tuple[Row, Pers
     """Each row with who it is: those in the roster first, then the others, none left out."""
     if roster is None:
         return [(row, Person(name=row.student, login=row.student)) for row in gradebook.rows]
-    found = roster.match([row.student for row in gradebook.rows])
-    nobody = {row.student: Person(name=row.student) for row in gradebook.rows}
-    known = [(row, found[row.student]) for row in gradebook.rows if row.student in found]
-    rest = [(row, nobody[row.student]) for row in gradebook.rows if row.student not in found]
-    return known + rest
+    found = roster.match(gradebook.students)
+    rows = sorted(gradebook.rows, key=lambda row: row.student not in found)
+    return [(row, found.get(row.student, Person(name=row.student))) for row in rows]

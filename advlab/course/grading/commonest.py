@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .clean import alphabetical
 from .results import PASSED, Mark
 
 MOST_COMPARED = 500  # characters of a message
@@ -30,14 +31,12 @@ class Group:
 class Bar:
     """One bar of a histogram.
 
-    :param label: the points that it stands for: ``"2"``, or ``"1.5–"`` for 1.5 and more.
+    :param label: the points that it stands for: ``"2"``, or ``"1.5–3"``: 1.5 and more, below 3.
     :param count: how many have them.
-    :param full: whether full points are among them.
     """
 
     label: str
     count: int
-    full: bool
 
 
 def grouped(marks: Iterable[tuple[str, Mark]]) -> list[Group]:
@@ -46,7 +45,7 @@ def grouped(marks: Iterable[tuple[str, Mark]]) -> list[Group]:
     :param marks: each with its student.
     """
     found: dict[tuple[str, str], list[tuple[str, Mark]]] = {}
-    for student, mark in sorted(marks, key=lambda pair: pair[0]):
+    for student, mark in sorted(marks, key=lambda pair: alphabetical(pair[0])):
         if mark.status != PASSED:
             found.setdefault((mark.status, pattern(mark.message)), []).append((student, mark))
     groups = [
@@ -71,12 +70,16 @@ _WHERE = re.compile(r" at line \d+(?: of the cell of \S+)?(?: \(.*\))?(?=: |$)")
 _NUMBER = re.compile(r"(exercise )?(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?!\w)", re.I)
 
 
-def histogram(values: Iterable[float], points: float) -> list[Bar]:
+def histogram(values: Iterable[float], points: float, unit: str = "") -> list[Bar]:
     """How many earned how much of ``points``: one bar a point where all are whole and few, else
-    ten bars of the same width, the last one with full points in it."""
+    ten bars of the same width, the last one with full points in it.
+
+    :param unit: that each label ends with.
+    """
     values = [min(max(value, 0.0), points) for value in values]
     if points <= 10 and all(float(v).is_integer() for v in (*values, points)):
         counts = Counter(int(v) for v in values)
-        return [Bar(f"{n}", counts[n], n == points) for n in range(int(points) + 1)]
+        return [Bar(f"{n}{unit}", counts[n]) for n in range(int(points) + 1)]
     counts = Counter(min(int(10 * v / points + 1e-9), 9) for v in values)
-    return [Bar(f"{points * n / 10:.4g}–", counts[n], n == 9) for n in range(10)]
+    ends = [f"{points * n / 10:.4g}" for n in range(11)]
+    return [Bar(f"{ends[n]}–{ends[n + 1]}{unit}", counts[n]) for n in range(10)]

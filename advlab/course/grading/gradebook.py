@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .clean import plain
+from .clean import alphabetical, plain
 from .results import GRADED, Result
-from .roster import read_roster
 from .rows import Entry, Row
 from .settings import Rule
-from .store import write
 from .submissions import Submission
 from .table import write_table
 
@@ -24,7 +21,7 @@ Points = Mapping[str, Mapping[str, float]]
 class Gradebook:
     """All students.
 
-    :param rows: by name.
+    :param rows: by name, whatever its capitals and accents.
     :param points: of each chapter's checks: ``{"04-fgsm": {"4.1": 1, "4.2 hidden 1": 2}}``.
     :param rule: by which late and repeated submissions counted.
     :param timed: the times are those of a teacher's file, and not the notebooks' own.
@@ -43,9 +40,19 @@ class Gradebook:
         return [entry for row in self.rows for entry in row.entries]
 
     @property
+    def students(self) -> dict[str, str]:
+        """Each student, with the number of the files' names in Canvas or Moodle, or nothing."""
+        return {row.student: row.number for row in self.rows}
+
+    @property
+    def worth(self) -> dict[str, float]:
+        """The points of each chapter."""
+        return {chapter: _worth(self.points, chapter) for chapter in self.points}
+
+    @property
     def possible(self) -> float:
         """The points of all chapters."""
-        return sum(sum(checks.values()) for checks in self.points.values())
+        return sum(self.worth.values())
 
     def percent(self, row: Row) -> float:
         return round(100 * row.earned / self.possible, 2) if self.possible else 0.0
@@ -69,7 +76,6 @@ class Gradebook:
 
     def to_json(self) -> str:
         """Everything, marks and answers too. The same submissions give the same text."""
-        rule = asdict(self.rule) | {"due": self.rule.due.isoformat() if self.rule.due else None}
         students = [
             {
                 "student": row.student,
@@ -84,30 +90,9 @@ class Gradebook:
             for row in self.rows
         ]
         points = {chapter: dict(checks) for chapter, checks in self.points.items()}
-        whole = {"points": points, "possible": self.possible, "rule": rule, "students": students}
+        whole = {"points": points, "possible": self.possible, "rule": self.rule.to_json()}
+        whole["students"] = students
         return json.dumps(_clean(whole), ensure_ascii=False, indent=1) + "\n"
-
-    def write(self, folder: str | Path, roster: str | Path | None = None) -> list[Path]:
-        """``gradebook.csv`` and ``.json``, ``canvas.csv`` and ``moodle.csv``, each whole or not.
-
-        :param roster: a class list for :func:`~advlab.course.grading.roster.read_roster`.
-        :raises ValueError: a roster that cannot be read; then nothing is written.
-        :raises OSError: the folder cannot be written.
-        """
-        from .columns import canvas, moodle  # they need this module
-
-        people = read_roster(roster) if roster is not None else None
-        files = {
-            # With a byte order mark: without one, Excel reads names in the machine's old code page.
-            "gradebook.csv": "\ufeff" + self.to_csv(),
-            "gradebook.json": self.to_json(),
-            # Without: a learning platform would take it for a part of the first column's name.
-            "canvas.csv": canvas(self, people),
-            "moodle.csv": moodle(self, people),
-        }
-        for name, text in files.items():
-            write(Path(folder) / name, text.encode("utf-8", "replace"))
-        return [Path(folder) / name for name in files]
 
 
 def _clean(value: Any) -> Any:
@@ -135,7 +120,8 @@ def collect(
     with the longer name is the later one, as in ``04-fgsm`` and ``04-fgsm-2``.
 
     :param graded: every submission with its result.
-    :param points: of each chapter's checks, in the order of the columns.
+    :param points: of each chapter's checks, in the order of the columns. They are applied here: a
+        result is the same whatever its checks are worth.
     :param rule: of late and repeated submissions.
     :param timed: the times are those of a teacher's file.
     :param titles: of the chapters.
@@ -146,7 +132,7 @@ def collect(
         students.setdefault(entry.student, {}).setdefault(entry.chapter, []).append(entry)
     order = {"": -1} | {chapter: n for n, chapter in enumerate(points)}
     rows = []
-    for student in sorted(students):
+    for student in sorted(students, key=alphabetical):
         chapters = students[student]
         entries: list[Entry] = []
         for chapter in sorted(chapters, key=lambda c: (order.get(c, len(order)), c)):
@@ -156,28 +142,32 @@ def collect(
 
 
 def _entry(submission: Submission, result: Result, points: Points, rule: Rule) -> Entry:
-    late = bool(rule.due and submission.submitted and submission.submitted > rule.due)
+    late = rule.late_at(submission.submitted)
     chapter = submission.chapter or result.chapter
     return Entry(
-        student=submission.student,
         submission=submission,
-        result=result,
+        result=result.worth(points.get(chapter, {})),
         late=late,
         counts=False,
         share=rule.late if late else 1.0,
-        points=sum(points.get(chapter, {}).values()),
+        points=_worth(points, chapter),
         reason="",
     )
+
+
+def _worth(points: Points, chapter: str) -> float:
+    return sum(points.get(chapter, {}).values())
 
 
 def _reason(entry: Entry) -> str:
     """Why it has no points, in sentences; empty where there is nothing to say."""
     where = entry.chapter if entry.counts else entry.submission.file
     reasons = []
+    aside = "" if entry.counts else "Not counted: "
     if entry.submission.problem:
-        reasons.append(entry.submission.problem)
+        reasons.append(f"{aside}{entry.submission.problem}")
     elif entry.result.status != GRADED:
-        reasons.append(f"{where}: {entry.result.reason or entry.result.status}")
+        reasons.append(f"{aside}{where}: {entry.result.reason or entry.result.status}")
     if entry.refused and entry.readable:
         reasons.append(f"{where}: handed in too late{'' if entry.counts else ', not counted'}")
     return " ".join(reason.rstrip(".") + "." for reason in reasons)
@@ -214,6 +204,5 @@ def _said(chosen: Entry, entries: list[Entry], rule: Rule) -> tuple[str, ...]:
         )
     for entry in entries:
         if entry is not chosen and entry.reason:
-            too_late = entry.refused and entry.readable  # which says so itself
-            said.append(entry.reason if too_late else f"Not counted: {entry.reason}")
+            said.append(entry.reason)
     return tuple(dict.fromkeys(said))

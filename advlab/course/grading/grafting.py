@@ -6,18 +6,18 @@ import ast
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from nbformat import NotebookNode, v4
 
-from ..exercise import Exercise, find
-from ..notebooks import NotebookError, strip, tasks
+from ..exercise import Exercise
+from ..notebooks import NotebookError, exercise_of, strip, tasks
 from .hidden import Hidden
 from .needs import needed
 from .probes import probe_source
 
 SKIP = "nbval-skip"
+_READ = ("tags", "advlab")  # of a cell's metadata
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,17 @@ class Check:
     def hidden(self) -> bool:
         return isinstance(self.exercise, Hidden)
 
+    @property
+    def names(self) -> list[str]:
+        """The names in what the check is given: what the answer is to define."""
+        found = {
+            node.id
+            for argument in self.arguments
+            for node in ast.walk(ast.parse(argument, mode="eval"))
+            if isinstance(node, ast.Name)
+        }
+        return sorted(found)
+
 
 @dataclass
 class Chapter:
@@ -55,25 +66,36 @@ class Chapter:
     released: dict[str, str] = field(init=False)  # exercise → the answer's cell as released
 
     def __post_init__(self):
-        path = Path(f"{self.name}.ipynb")
-        found = tasks(self.notebook, path)
-        self.released = {t.id: strip(t.answer.source, t.id, path.name) for t in found}
+        where = f"{self.name}.ipynb"
+        found = tasks(self.notebook, where)
+        self.released = {t.id: strip(t.answer.source, t.id, where) for t in found}
         self.checks = []
         for task in found:
-            exercise = _exercise(task.id, path.name)
+            exercise = exercise_of(task.id, where)
             points = task.answer.metadata["advlab"].get("points", 1)
-            arguments = _arguments(task.check.source, task.id, path.name)
-            own = Check(task.id, exercise, points, arguments)
+            own = Check(task.id, exercise, points, task.arguments)
             self.checks.append(own)
             mine = [h for h in self.hidden if h.id == task.id]
             for n, hidden in enumerate(mine, 1):
                 _same_names(hidden, own)
+                # What the exercise forbids stays forbidden.
+                forbids = dict.fromkeys((*exercise.forbids, *hidden.forbids))
+                hidden = replace(hidden, forbids=tuple(forbids))
                 key = f"{task.id} hidden {n}"
                 self.checks.append(Check(key, hidden, hidden.points, hidden.answers))
 
     @property
-    def points(self) -> float:
-        return sum(check.points for check in self.checks)
+    def code(self) -> bytes:
+        """The notebook with all that running it depends on, and no more: its code, and the marks of
+        the exercises. A change of the text, of stored outputs or of points leaves it as it is."""
+        cells = []
+        for cell in self.notebook.cells:
+            if cell.cell_type == "code":
+                metadata = {name: cell.metadata[name] for name in _READ if name in cell.metadata}
+                if isinstance(ours := metadata.get("advlab"), dict):
+                    metadata["advlab"] = {k: v for k, v in ours.items() if k != "points"}
+                cells.append(v4.new_code_cell(cell.source, id=cell.id, metadata=metadata))
+        return v4.writes(v4.new_notebook(cells=cells)).encode()
 
     @property
     def title(self) -> str:
@@ -88,32 +110,14 @@ class Chapter:
         return [c.source for c in self.notebook.cells if c.cell_type == "code" and not _role(c)]
 
 
-def _exercise(id: str, where: str) -> Exercise:
-    try:
-        return find(id)
-    except KeyError as error:
-        raise NotebookError(f"{where}: {error.args[0]}") from error
-
-
 def _role(cell: NotebookNode) -> str:
     tags = cell.metadata.get("tags", [])
     return "answer" if "exercise" in tags else "check" if "check" in tags else ""
 
 
-def _arguments(source: str, id: str, where: str) -> tuple[str, ...]:
-    """What the check cell gives to ``check`` after the id, as source."""
-    for node in ast.walk(ast.parse(source)):
-        name = getattr(node, "func", None)
-        if isinstance(name, ast.Name) and name.id == "check" and node.args:
-            first = node.args[0]
-            if isinstance(first, ast.Constant) and first.value == id:
-                return tuple(ast.unparse(argument) for argument in node.args[1:])
-    raise NotebookError(f'{where}: the check cell of {id} does not call check("{id}", …)')
-
-
 def _same_names(hidden: Hidden, own: Check) -> None:
     """A probe is given what its parameters name: what it names must be what the answer defines."""
-    names = _names(own)
+    names = own.names
     if all(name in names for name in hidden.answers):
         return
     given = ", ".join((*hidden.answers, "seed"))
@@ -199,19 +203,8 @@ def _always(cell: NotebookNode) -> bool:
     return isinstance(ours, dict) and ours.get("run") is True
 
 
-def _names(check: Check) -> list[str]:
-    """The names in what the check is given."""
-    found = {
-        node.id
-        for argument in check.arguments
-        for node in ast.walk(ast.parse(argument, mode="eval"))
-        if isinstance(node, ast.Name)
-    }
-    return sorted(found)
-
-
 def _forget(check: Check) -> str:
-    return "\n".join(f"globals().pop({name!r}, None)" for name in _names(check))
+    return "\n".join(f"globals().pop({name!r}, None)" for name in check.names)
 
 
 def _emit(check: Check, seed: int) -> str:

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +42,8 @@ class Hidden(Exercise):
     def __post_init__(self):
         super().__post_init__()
         points = self.points
-        if isinstance(points, bool) or not isinstance(points, int | float) or not points > 0:
+        number = isinstance(points, int | float) and not isinstance(points, bool)
+        if not number or not 0 < points < math.inf:
             raise ValueError(f"{self.id}: points: expected a number above 0, found {points!r}")
 
 
@@ -54,8 +57,9 @@ def load(source: bytes, name: str = "hidden checks") -> tuple[Hidden, ...]:
     with tempfile.TemporaryDirectory(prefix="advlab-") as folder:
         path = Path(folder) / "hidden_checks.py"
         path.write_bytes(source)
-        module = ModuleType(path.stem)
+        module = ModuleType(f"advlab_{path.stem}")
         module.__file__ = str(path)
+        sys.modules[module.__name__] = module  # where a dataclass looks, in a verdict too
         try:
             exec(compile(source, str(path), "exec"), vars(module))
             found = _checks(getattr(module, "HIDDEN", None), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import time
@@ -17,16 +18,17 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from nbval.kernel import RunningKernel
 
+from .cores import pin
 from .results import TIMED_OUT, TOO_MUCH_OUTPUT
 from .sandbox import cgroup
 from .sandbox.base import Box, Sandbox
 from .sandbox.warm import Forked, WarmError
 from .sandbox.watch import Watch
-from .slots import pin
 
 SWELL = 10  # bytes in memory for one that the kernel said, parsed
 ENDED = "ended"  # in place of a limit: the kernel was asked to end
-LARGEST = 2**28  # bytes of one message; what is larger is never received
+LARGEST = 2**28  # bytes of one part of a message; what is larger is never received
+ENVELOPE = 64  # bytes that each part of a message counts for besides its own: it may be empty
 LOOK = 0.05  # seconds between two looks at whether the kernel lives
 
 
@@ -47,9 +49,8 @@ class KernelStopped(Exception):
         self.limit, self.sure = limit, sure
 
 
-def _resident() -> int:
-    """Bytes that this process has in memory."""
-    return psutil.Process().memory_info().rss
+class Unwatched(Exception):
+    """The watchdog failed, and ended the kernel: it passed no limit, and did not die by itself."""
 
 
 def _asks_exit(reply: dict) -> bool:
@@ -83,8 +84,12 @@ class GradedKernel(RunningKernel):
     IPC: there is no network inside. A kernel is never interrupted: what passes a limit is stopped.
 
     :param argv: starts a kernel on ``box.connection``.
+    :param start_seconds: of wall time until it answers, which are nobody's.
     :param control: of the slot to fork the kernel from; None: it is started.
+    :param left: seconds of wall time for all its cells, from then on; None: ``limits.notebook``.
     :raises KernelStopped: it did not start.
+    :raises WarmError: the slot has no kernel to give.
+    :raises OSError: a file, a socket or a process cannot be made.
     """
 
     def __init__(
@@ -94,51 +99,50 @@ class GradedKernel(RunningKernel):
         argv: list[str],
         start_seconds: float = 60.0,
         control: Path | None = None,
+        left: float | None = None,
     ):
         self.limits, self.limit = box.limits, ""
         self.said = 0  # bytes
         self._waiting: deque[dict] = deque()
-        self._end = time.monotonic() + box.limits.notebook
-        self._resident = _resident()
-        self.cell_seconds, self._cell_end = box.limits.cell, self._end
+        self._own = psutil.Process()  # the grader's
+        self._before = self._own.memory_info().rss
+        self.cell_seconds = box.limits.cell
+        self._end = self._cell_end = math.inf  # until it has started
         if control is not None and not box.connection.parent.is_dir():
             raise WarmError("the slot is gone")
-        self.group = cgroup.make(box.limits)
-        if control is None:
-            sandbox.prepare(box)
-        _, about = write_connection_file(
-            str(box.connection), transport="ipc", ip=str(box.sockets / "k"), key=_key()
-        )
-        try:
-            self._process = self._begin(sandbox, box, argv, control)
-        except BaseException:
-            if self.group:
-                self.group.remove()
-            raise
-        folders = (box.scratch, box.sockets)
-        self.watch = Watch(self._process.pid, box.limits, folders, group=self.group).start()
+        with contextlib.ExitStack() as undo:
+            if group := cgroup.make(box.limits):
+                undo.callback(group.remove)
+            if control is None:
+                sandbox.prepare(box)
+            _, about = write_connection_file(
+                str(box.connection), transport="ipc", ip=str(box.sockets / "k"), key=_key()
+            )
+            if control is None:
+                os.chmod(box.connection, 0o644)  # the kernel's user reads it
+                command = sandbox.command(argv, box)
+                self._process = _Process(group.command(command) if group else command)
+            else:
+                self._process = Forked(control, box, box.connection.read_text(), group)
+            folders = (box.scratch, box.sockets)
+            self.watch = Watch(self._process.pid, box.limits, folders, group=group)
+            undo.callback(self._end_process)
+            if control is None:
+                pin(self._process.pid)
+            self.watch.start()
+            self._connect(about)
+            undo.callback(self._disconnect)
+            self._ready(box, time.monotonic() + start_seconds)
+            self._ending = undo.pop_all()
+        self._end = time.monotonic() + (box.limits.notebook if left is None else left)
+
+    def _connect(self, about: dict) -> None:
         context = zmq.Context()
         context.setsockopt(zmq.MAXMSGSIZE, LARGEST)
         context.setsockopt(zmq.RCVHWM, 0)  # none is dropped: all are counted
         self.kc = BlockingKernelClient(context=context)
         self.kc.load_connection_info(about)
         self.kc.start_channels(hb=False, control=False, stdin=False)
-        try:
-            self._ready(box, time.monotonic() + start_seconds)
-        except BaseException:
-            self.stop()
-            raise
-
-    def _begin(
-        self, sandbox: Sandbox, box: Box, argv: list[str], control: Path | None
-    ) -> _Process | Forked:
-        if control is not None:
-            return Forked(control, box, box.connection.read_text(), self.group)
-        os.chmod(box.connection, 0o644)  # the kernel's user reads it
-        command = sandbox.command(argv, box)
-        process = _Process(self.group.command(command) if self.group else command)
-        pin(process.pid)
-        return process
 
     def _ready(self, box: Box, end: float) -> None:
         """Wait until the kernel answers, and what it publishes is heard."""
@@ -160,11 +164,10 @@ class GradedKernel(RunningKernel):
     def await_reply(self, msg_id: str, timeout: float | None = None) -> None:
         """Wait for the reply to a request, hearing meanwhile what the kernel publishes.
 
+        :raises queue.Empty: there is none in time.
         :raises KernelStopped: a limit was passed, the time of the cell among them; or it died.
         """
-        end = self._cell_end
-        if timeout is not None:
-            end = min(end, time.monotonic() + timeout)
+        end = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             self._hear()
             message = self._receive(self.kc.shell_channel.socket)
@@ -174,8 +177,10 @@ class GradedKernel(RunningKernel):
                     self.limit = ENDED
                     raise KernelStopped("", "by exit()", sure=True)
                 return
+            self.look(self._cell_end)  # each time: messages may never end
+            if time.monotonic() > end:
+                raise Empty
             if message is None:
-                self.look(end)
                 self._poll()
 
     def execute_cell_input(self, cell_input: str, allow_stdin: bool | None = None) -> str:
@@ -191,7 +196,7 @@ class GradedKernel(RunningKernel):
         end = time.monotonic() + (timeout or 0)
         while True:
             self._hear()
-            self.look(self._cell_end)  # each time: messages may never end
+            self.look(self._cell_end)
             if self._waiting:
                 return self._waiting.popleft()
             if time.monotonic() > end:
@@ -199,52 +204,59 @@ class GradedKernel(RunningKernel):
             self._poll()
 
     def is_alive(self) -> bool:
-        return not self.limit and self._process is not None and self._process.alive()
+        return not self.limit and self._process.alive()
 
     def interrupt(self) -> None:
         """Nothing: who passes a limit is stopped, since an interrupt may be ignored."""
 
     def stop(self) -> None:
         """End the kernel and everything that it started."""
-        if self._process is None:
-            return
+        self._ending.close()
+
+    def _end_process(self) -> None:
         self.watch.stop()
         self._process.end()
         self.watch.kill()
+
+    def _disconnect(self) -> None:
         with contextlib.suppress(Exception):
             self.kc.stop_channels()
         with contextlib.suppress(Exception):
             self.kc.context.destroy(linger=0)
-        if self.group:
-            self.group.remove()
-        self._process = None
 
     # What is looked at --------------------------------------------------------------------------
 
     def _swollen(self) -> bool:
         """Whether this process has grown by more than what the kernel may say: an unfinished
         message is in memory, and not yet received."""
-        return _resident() > self._resident + SWELL * self.limits.output + 2**28
+        grown = self._own.memory_info().rss - self._before
+        return grown > SWELL * self.limits.output + LARGEST
 
     def look(self, end: float | None = None) -> None:
-        """:raises KernelStopped: it passed a limit, or does not live."""
+        """
+        :raises KernelStopped: it passed a limit, or does not live.
+        :raises Unwatched: nobody can say.
+        """
         if self.limit:
             limit = "" if self.limit == ENDED else self.limit
             raise KernelStopped(limit, "stopped before this cell")
         if self.said > self.limits.output or self._swollen():
             self._halt(TOO_MUCH_OUTPUT, f"more than {self.limits.output} bytes of output")
-        if self.watch.breach:
-            self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
+        self._ask_watch()
         if end is not None and time.monotonic() > end:
             whole = time.monotonic() > self._end
             seconds = self.limits.notebook if whole else self.cell_seconds
             what = "all cells together" if whole else "one cell"
             self._halt(TIMED_OUT, f"more than {seconds:g} seconds for {what}")
         if not self.is_alive():
-            # The watchdog may have been the one who killed it, a moment ago.
-            if self.watch.breach:
-                self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
+            self._ask_watch()  # which may have been the one who killed it, a moment ago
             raise KernelStopped("", "it died")
+
+    def _ask_watch(self) -> None:
+        if self.watch.breach:
+            self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
+        if error := self.watch.error:
+            raise Unwatched(f"it could not be watched: {type(error).__name__}: {error}")
 
     def _halt(self, limit: str, message: str) -> None:
         self.limit = limit
@@ -272,7 +284,7 @@ class GradedKernel(RunningKernel):
             parts = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
-        self.said += sum(map(len, parts))
+        self.said += sum(ENVELOPE + len(part) for part in parts)
         if self.said > self.limits.output:
             return {}  # it is stopped; what JSON of that size becomes in memory is not found out
         session = self.kc.session

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 
+from ..exercise import Exercise
 from ..forbidding import called, refusal
 from . import results as words
 from .answers import Answers
-from .grafting import Chapter
+from .grafting import Chapter, Check
 from .needs import needed, readable
 from .results import Mark
 
 # What IPython calls the file of a cell: "(1066826123.py, line 3)".
 _CELL = re.compile(r"\((?:\d+\.py|<ipython-input-[^>]*>), line (\d+)\)")
+# What is said of an answer that calls another one, where nothing, or what was released, stands for
+# that one.
+_UNDEFINED = re.compile(r"name '(\w+)' is not defined")
+_UNFILLED = re.compile(r"exercise (\S+) is not filled in yet, and \S+ builds on it")
 
 
 @dataclass
@@ -55,13 +61,11 @@ class Marking:
             elif id in self.answers.refused:
                 self.found[check.key] = (words.REFUSED, self.answers.refused[id], "")
             else:
-                source = "\n".join(self.answers.sources[id])
-                name = called(source, check.exercise.forbids, context)
-                if name:
-                    said, hint = refusal(id, check.exercise.title, name)
-                    self.found[check.key] = (words.REFUSED, said, hint)
+                own = self.answers.sources[id]
+                if why := _refusal(check.exercise, own, context):
+                    self.found[check.key] = (words.REFUSED, *why)
                 if not check.hidden:
-                    context.append(source)
+                    context += own
 
     def open(self) -> list[str]:
         """The checks that are yet to be judged."""
@@ -78,7 +82,7 @@ class Marking:
             return run
         open_ones = {c.exercise.id for c in self.chapter.checks if c.key not in self.found}
         ids = [c.exercise.id for c in self.chapter.checks if not c.hidden and c.exercise.id in run]
-        cells = [None if id in open_ones else readable("\n".join(run[id])) for id in ids]
+        cells = [None if id in open_ones else "\n".join(map(readable, run[id])) for id in ids]
         kept = needed(cells, {n: run[id] for n, id in enumerate(ids) if id in open_ones})
         kept = {n for n in kept if cells[n]}
         return {id: run[id] for n, id in enumerate(ids) if id in open_ones or n in kept}
@@ -106,6 +110,8 @@ class Marking:
         made = []
         for check in self.chapter.checks:
             status, message, hint = self.found.get(check.key, nothing)
+            if cause := self._cause(check, status, message):
+                message, hint = cause
             code = "\n\n".join(self.answers.sources.get(check.exercise.id, ()))
             mark = Mark(
                 id=check.exercise.id,
@@ -121,9 +127,46 @@ class Marking:
             made.append(mark)
         return tuple(made)
 
+    def _cause(self, check: Check, status: str, message: str) -> tuple[str, str] | None:
+        """Another message and hint, where an earlier answer is why this one did not pass."""
+        own = check.exercise.id
+        undefined, unfilled = _UNDEFINED.search(message), _UNFILLED.fullmatch(message)
+        name = undefined[1] if undefined and undefined[1] not in check.names else ""
+        if status not in (words.NOT_YET, words.CRASHED):
+            return None
+        for other in self.chapter.checks:
+            id = other.exercise.id
+            if id == own:  # on what comes after it, it cannot build
+                break
+            missed = id == unfilled[1] if unfilled else name in other.names
+            if missed and (what := self._became(id, name)):
+                return f"exercise {id} {what}, and {own} builds on it", f"Mend {id} first."
+        return None
+
+    def _became(self, id: str, name: str) -> str:
+        """What became of an answer that another one misses."""
+        status = self.found.get(id, ("",))[0]
+        if status == words.CRASHED:
+            return "ended the kernel" if id in self.dropped else "stopped with an error"
+        if status == words.REFUSED:
+            return "was refused"
+        return f"does not define {name}" if status == words.NOT_YET and name else ""
+
+
+def _refusal(
+    exercise: Exercise, cells: Sequence[str], context: Sequence[str]
+) -> tuple[str, str] | None:
+    """Why an answer is not judged, and a hint; None where it is."""
+    try:
+        name = called(cells, exercise.forbids, context)
+    except Exception as error:  # nothing known does this; what does, costs this exercise alone
+        why = f"the answer to {exercise.id} cannot be read: {type(error).__name__}"
+        return why, "Write it in a plainer way, and tell your teacher of it."
+    return refusal(exercise.id, exercise.title, name) if name else None
+
 
 @dataclass(frozen=True)
-class Entry:
+class CellReport:
     """A cell of the JUnit report: ``outcome`` is passed, failed or skipped."""
 
     cell: str
@@ -131,51 +174,53 @@ class Entry:
     notes: dict[str, dict[str, Any]]
 
 
-def read_report(path: Path) -> list[Entry]:
+def read_report(path: Path) -> list[CellReport]:
     """The cells of a JUnit report that our plugin had a part in, in order."""
-    entries = []
+    cells = []
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         kinds = {child.tag for child in case}
         failed = bool(kinds & {"failure", "error"})
         notes = {prop.get("name"): json.loads(prop.get("value")) for prop in case.iter("property")}
         outcome = "failed" if failed else "skipped" if "skipped" in kinds else "passed"
-        entries.append(Entry(case.get("name", ""), outcome, notes))
-    return entries
+        cells.append(CellReport(case.get("name", ""), outcome, notes))
+    return cells
 
 
-def settle(marking: Marking, notebook: NotebookNode, entries: list[Entry]) -> bool:
+def settle(marking: Marking, notebook: NotebookNode, report: list[CellReport]) -> bool:
     """Make marks of a report. Returns whether the notebook is to be run again.
 
-    :raises RuntimeError: the kernel died, or a cell of the chapter failed, before any answer ran.
+    :raises RuntimeError: the kernel died or passed a limit, or a cell of the chapter failed, before
+        any answer ran.
     """
-    cells = {cell.id: cell.metadata["advlab"] for cell in notebook.cells}
+    about = {cell.id: cell.metadata["advlab"] for cell in notebook.cells}
     errors: dict[str, str] = {}  # exercise → what its answer's cell raised
     last = ""  # the exercise whose answer ran last
-    for entry in entries:
-        ours = cells[entry.cell]
+    for cell in report:
+        ours = about[cell.cell]
         id, key = ours["exercise"], ours.get("check", "")
         if ours["role"] == "answer":
             last = id
-            if "error" in entry.notes:
-                errors.setdefault(id, _raised(entry.notes["error"]))
-        if "error" in entry.notes and not last:
-            error = entry.notes["error"]
+            if "error" in cell.notes:
+                errors.setdefault(id, _raised(cell.notes["error"]))
+        if "error" in cell.notes and not last:
+            error = cell.notes["error"]
             raise RuntimeError(
                 f"a cell of the chapter itself stopped with {error['type']}: {error['message']}"
             )
-        if "stopped" in entry.notes:
-            return _stopped(marking, entry.notes["stopped"], id or last, key)
+        if "stopped" in cell.notes:
+            # What makes a name forgotten stands before its answer.
+            return _stopped(marking, cell.notes["stopped"], last and (id or last), key)
         if key:
-            marking.found[key] = _verdict(entry, errors.get(id, ""))
+            marking.found[key] = _verdict(cell, errors.get(id, ""))
     return False
 
 
 def _stopped(marking: Marking, note: dict[str, Any], exercise: str, key: str) -> bool:
+    if not exercise and (not note["limit"] or not (marking.suspects or marking.dropped)):
+        raise RuntimeError(f"before any answer ran: {note['message']}")
     if note["limit"]:
         marking.end(note["limit"], note["message"], key, exercise)
         return False
-    if not exercise:
-        raise RuntimeError("the kernel died before any answer ran")
     if note["sure"] or exercise in marking.suspects:
         marking.drop(exercise, f"your code ended the kernel ({note['message']})")
     else:
@@ -189,15 +234,15 @@ def _raised(error: dict[str, Any]) -> str:
     return f"the answer's cell stopped with {error['type']}: {message}"
 
 
-def _verdict(entry: Entry, error: str) -> tuple[str, str, str]:
-    """Status, message and hint of a check from its entry; ``error`` is that of its answer."""
-    verdict = entry.notes.get("verdict")
-    if verdict and verdict["passed"] and entry.outcome == "passed":
+def _verdict(cell: CellReport, error: str) -> tuple[str, str, str]:
+    """Status, message and hint of a check from its cell; ``error`` is that of its answer."""
+    verdict = cell.notes.get("verdict")
+    if verdict and verdict["passed"] and cell.outcome == "passed":
         return words.PASSED, verdict["message"], verdict["hint"]
     if error:
         return words.CRASHED, error, "Run the cell by itself: it must end without an error."
     if verdict is None:
-        told = entry.notes.get("error")
+        told = cell.notes.get("error")
         said = f"the check itself stopped with {told['type']}: {told['message']}" if told else ""
         return words.NOT_RUN, said or "the check brought back no results", ""
     if verdict.get("status") == words.NOT_RUN:

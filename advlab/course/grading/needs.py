@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-from ..ipython import Entangled, parse
-from .names import at_once, binds, changes, is_seed, when_called
+from ..ipython import parse
+from .bindings import at_once, binds, changes, is_seed, when_called
 
 # With one of these an answer reaches any name without saying it.
 _ANY_NAME = {"exec", "eval", "globals", "locals", "vars", "get_ipython", "__main__", "__import__"}
@@ -29,10 +28,9 @@ def needed(
 ) -> set[int]:
     """The positions of the cells that must run.
 
-    Cells that only import, define functions and classes, or set seeds or
-    name constants always run. Another
-    one runs if it binds a name that an answer or a needed cell takes, or changes the object of one
-    in place (``net.eval()``, ``table["a"] = 1``).
+    Cells that only import, define functions and classes, or set seeds or name constants always
+    run. Another one runs if it binds a name that an answer or a needed cell takes, or changes the
+    object of one in place (``net.eval()``, ``table["a"] = 1``).
 
     :param cells: the sources of all code cells in order, None where an answer or a check stands.
     :param answers: for these positions, pieces of source that run there: the student's code, and
@@ -42,8 +40,9 @@ def needed(
     """
     if wrong := [at for at in (*answers, *always) if not 0 <= at < len(cells)]:
         raise ValueError(f"there are {len(cells)} cells, found the position {wrong[0]}")
-    drawing = _drawing(cells)
-    facts = [_Facts() if s is None else _cell(s, drawing) for s in cells]
+    trees = [None if source is None else _tree(source) for source in cells]
+    drawing = _drawing(filter(None, trees))
+    facts = [_Facts() if tree is None else _Facts.of(tree, drawing) for tree in trees]
     for at, sources in answers.items():
         facts[at] = _Facts.of_answer(sources)
     own = {n for n, source in enumerate(cells) if source is not None}
@@ -59,10 +58,10 @@ def needed(
 
 
 def readable(source: str) -> str:
-    """An answer as a cell for :func:`needed`; empty where it is no Python, and so binds nothing."""
+    """An answer as a cell for :func:`needed`; empty where what it binds is not to be found out."""
     try:
-        parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, Entangled):
+        _Facts.of(parse(source))
+    except Exception:  # no Python, or nested too deeply: on an answer alone, no notebook may end
         return ""
     return source
 
@@ -95,8 +94,8 @@ class _Facts:
             try:
                 found = cls.of(parse(source))
                 names = found.takes | found.takes_when_called | found.binds
-            except (SyntaxError, ValueError, RecursionError, MemoryError, Entangled):
-                names = set(re.findall(r"[^\W\d]\w*", source))  # no Python: any word in it
+            except Exception:  # as above: any word in it
+                names = set(re.findall(r"[^\W\d]\w*", source))
                 found = cls(takes=names)
             total.any_name |= bool(_ANY_NAME & names or "*" in found.binds)
             total.takes |= found.takes | found.takes_when_called
@@ -169,26 +168,20 @@ def _stored(target: ast.expr) -> set[str]:
     return {n.id for n in nodes if isinstance(n.ctx, ast.Store)}
 
 
-def _drawing(cells: Sequence[str | None]) -> frozenset[str]:
+def _drawing(trees: Iterable[ast.Module]) -> set[str]:
     """The names under which the chapter imports what only draws: matplotlib and ``advlab.viz``."""
     found = set()
-    for source in filter(None, cells):
-        for node in ast.walk(_tree(source)):
+    for tree in trees:
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 module = getattr(node, "module", None)
                 for alias in node.names:
                     dotted = f"{module}.{alias.name}" if module else alias.name
                     if f"{dotted}.".startswith(("matplotlib.", "advlab.viz.")):
                         found.add(alias.asname or alias.name.partition(".")[0])
-    return frozenset(found)
+    return found
 
 
-@lru_cache(maxsize=512)  # the same cells for each student
-def _cell(source: str, drawing: frozenset[str]) -> _Facts:
-    return _Facts.of(_tree(source), drawing)
-
-
-@lru_cache(maxsize=512)
 def _tree(source: str) -> ast.Module:
     try:
         return parse(source)

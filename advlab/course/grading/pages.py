@@ -8,12 +8,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from .clean import count
 from .display import highlighted, visible
-from .results import NO_ANSWER, NOT_RUN, NOT_YET, PASSED
+from .results import LIMITS, NO_ANSWER, NOT_RUN, NOT_YET, PASSED, Result
+from .rows import Entry
 
 LONGEST_NAME = 60  # characters of a file's name, before its hash
 
@@ -42,6 +45,7 @@ def _environment() -> Environment:
         "points": points,
         "count": count,
         "worth": worth,
+        "moment": moment,
         "highlighted": highlighted,
     }
     return found
@@ -68,9 +72,24 @@ def worth(value: float) -> str:
     return f"{points(value)} point{'' if value == 1 else 's'}"
 
 
-def count(number: int, what: str) -> str:
-    """``1 student``, ``2 students``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def reduced(entry: Entry) -> str:
+    """What being late left of its points: ``8 points, late: 50 %``; empty where it cost nothing."""
+    if entry.share == 1:
+        return ""
+    return f"{worth(entry.result.earned)}, late: {100 * entry.share:.0f} %"
+
+
+def beyond(result: Result) -> str:
+    """What its reason says beyond its status: the reason of a limit begins with the limit's name,
+    which stands before it on a page."""
+    if result.status in LIMITS and result.reason.startswith(result.status):
+        return result.reason.removeprefix(result.status).lstrip(": ")
+    return result.reason
+
+
+def moment(time: datetime) -> str:
+    """A time with its zone: ``2026-10-30 18:00 UTC+01:00``."""
+    return f"{time:%Y-%m-%d %H:%M} {timezone(time.utcoffset())}"
 
 
 def anchor(text: str) -> str:

@@ -19,10 +19,10 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 from ..judging import Verdict, judge
 from ..records import MIME
 from .grafting import SKIP, Check
-from .kernel import GradedKernel, KernelStopped
+from .kernel import GradedKernel, KernelStopped, Unwatched
 from .results import NOT_RUN
+from .settings import START
 
-START = 60.0  # seconds that a kernel, and a cell of the teacher's, may take at least
 FIRST = 300  # characters of an error message that are kept
 
 
@@ -33,7 +33,7 @@ class Grading:
     :param checks: key → check, for those that are run.
     :param seeds: key → the seed of its inputs.
     :param start: gives the kernel.
-    :param problem: why no kernel could be started: never the fault of code that did not run yet.
+    :param problem: of the grader's own, with the kernel: never the student's fault.
     """
 
     checks: Mapping[str, Check]
@@ -62,7 +62,8 @@ class _File(IPyNbFile):
         try:
             self.kernel = self.grading.start()
         except Exception as error:
-            self.grading.problem = f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"
+            self.grading.problem = f"no kernel could be started: {why}"
             raise
         self.setup_sanitize_files()
 
@@ -100,6 +101,9 @@ class _Cell(IPyNbCell):
         except KernelStopped as stopped:
             note = {"limit": stopped.limit, "message": str(stopped), "sure": stopped.sure}
             self._note("stopped", note)
+            raise
+        except Unwatched as error:
+            self.parent.grading.problem = f"the kernel was lost: {error}"
             raise
         finally:
             self._note_error()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import multiprocessing
 import os
@@ -10,20 +9,21 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection, wait
 
 from . import child as process
-from .jobs import GRADE, Job
+from . import temporary
+from .cluster import on_cluster
+from .cores import cores
+from .jobs import GRADE, Finished, Job
 from .progress import Progress
 from .results import FAILED, Result
+from .sandbox.tree import Tree
 from .sandbox.warm import possible
 from .server import start_server
-from .settings import Settings
 from .slots import Slots
 from .store import Store
-
-Finished = tuple[str, Result]  # a key and its result
 
 
 def run(
@@ -63,15 +63,11 @@ def run(
     wanted = {job.key(): job for job in jobs}
     results = {} if again else {key: r for key in wanted if (r := store.get(key))}
     todo = {key: job for key, job in wanted.items() if key not in results}
-    shown = Progress(len(wanted), progress)
+    shown = Progress(len(wanted), progress, before=results.values())
     try:
-        for result in results.values():
-            shown.add(result)
         if not todo:
             return results
         if cluster:
-            from .cluster import on_cluster
-
             stream = on_cluster(todo, cluster, grade)
         else:
             stream = on_this_machine(todo, workers or cores(), grade, places)
@@ -90,24 +86,11 @@ def run(
     return results
 
 
-def cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def deadline(settings: Settings, grade: str = GRADE) -> float:
-    """Seconds after which a process is ended: the runner keeps the limits itself, and is late only
-    where it hangs."""
-    runner = importlib.import_module(grade.partition(":")[0])
-    return runner.deadline(settings)
-
-
 def on_this_machine(
     todo: dict[str, Job], workers: int, grade: str, places: Slots | None = None
 ) -> Iterator[Finished | None]:
     """Each key with its result as it comes; None about once a second."""
+    temporary.sweep()
     waiting, running = deque(todo.items()), {}
     context = start_server(grade)
     warm = grade == GRADE and all(possible(job.settings.sandbox) for job in todo.values())
@@ -141,22 +124,18 @@ class _Child:
     """A process that grades one job."""
 
     def __init__(self, context, key: str, job: Job, grade: str, slots: Slots):
-        self._slots, self._place = slots, slots.take()
         self.key, self.chapter = key, job.chapter
-        self.seconds = deadline(job.settings, grade)
-        self.pipe, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(
-            target=_grade,
-            args=(job.to_json(), grade, theirs, self._place.environment()),
-        )
-        try:
-            self.process.start()
-        except BaseException:
-            self.pipe.close()
-            slots.give_back(self._place)
-            raise
-        finally:
-            theirs.close()  # so that its death is the end of the pipe
+        self.seconds = job.settings.limits.deadline
+        self._slots, self._place = slots, slots.take()
+        with ExitStack() as undo:
+            undo.callback(slots.give_back, self._place)
+            self.pipe, theirs = context.Pipe(duplex=False)
+            undo.callback(self.pipe.close)
+            with theirs:  # it is closed here, so that the process's death is the end of the pipe
+                arguments = (job.to_json(), grade, theirs, self._place.environment())
+                self.process = context.Process(target=_grade, args=arguments)
+                self.process.start()
+            undo.pop_all()
         self.until = time.monotonic() + self.seconds  # the first waits for the server's imports
 
     def is_late(self) -> bool:
@@ -183,7 +162,7 @@ class _Child:
 
     def end(self) -> None:
         if self.process.is_alive():
-            process.end(self.process.pid)
+            Tree(self.process.pid).kill()
             self.process.join(5)
         self.pipe.close()
         if self._place is not None:
@@ -200,7 +179,14 @@ def _grade(job: dict, grade: str, pipe: Connection, place: dict[str, str]) -> No
 
 def _death(status: int | None) -> str:
     if status is not None and status < 0:
-        name = signal.Signals(-status).name
+        name = _signal(-status)
         memory = ", as the system does where memory runs out" if name == "SIGKILL" else ""
         return f"its process was killed by {name}{memory}"
     return f"its process ended with status {status} and no result"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of those for real time have no name
+        return f"signal {number}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib
 import sys
 
 sys.modules.setdefault("rfc3987_syntax", None)  # as in advlab.cli
 
 from ..exercise import all_exercises  # noqa: E402
+from ..guarding import locate  # noqa: E402
 from . import runner  # noqa: E402
 
 __all__ = ["runner"]
@@ -17,10 +16,7 @@ __all__ = ["runner"]
 # What may not be called is looked up by name, in the packages that hold it.
 for _exercise in all_exercises():
     for _name in _exercise.forbids:
-        for _end in range(_name.count(".") + 1, 0, -1):
-            with contextlib.suppress(ImportError):
-                importlib.import_module(".".join(_name.split(".")[:_end]))
-                break
+        locate(_name)
 
 # A fork that looks through all of this for garbage would copy it.
 gc.collect()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
 
-from .names import binds, changes, loads
+from .bindings import binds, changes, loads
 
 COURSE = "advlab.course"
 EXERCISES = f"{COURSE}.exercises"

@@ -31,11 +31,11 @@ def read_file(path: Path, folder: Path) -> tuple[bytes, datetime | None]:
     """
     path, folder = Path(path), Path(folder)
     if not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts:
-        raise Unreadable(f"{path.name}: its path climbs out of the folder")
+        raise Unreadable("its path climbs out of the folder")
     try:
         return _read(path.relative_to(folder).parts, folder)
     except OSError as error:
-        raise Unreadable(f"{path.name}: it cannot be read ({error.strerror})") from None
+        raise Unreadable(f"it cannot be read ({error.strerror})") from None
 
 
 def _read(parts: tuple[str, ...], folder: Path) -> tuple[bytes, datetime | None]:
@@ -49,31 +49,31 @@ def _read(parts: tuple[str, ...], folder: Path) -> tuple[bytes, datetime | None]
             last = n == len(parts)
             # Asked before it is opened, because opening a device may already do something; and
             # once more after, because it may be another file by then.
-            _check(os.stat(at, dir_fd=where, follow_symlinks=False), part, last)
+            _check(os.stat(at, dir_fd=where, follow_symlinks=False), last)
             if last:
                 opened.append(os.open(at, _OPEN, dir_fd=where))
             elif _DESCENDS:
                 opened.append(where := os.open(at, _FOLDER | _NOFOLLOW, dir_fd=where))
         state = os.fstat(opened[-1])
-        _check(state, parts[-1], True)
+        _check(state, True)
         with os.fdopen(opened.pop(), "rb") as file:
             data = file.read(LARGEST + 1)
     finally:
         for handle in opened:
             os.close(handle)
     if len(data) > LARGEST:
-        raise Unreadable(f"{parts[-1]}: larger than {LARGEST // 10**6} MB")
+        raise Unreadable(f"larger than {LARGEST // 10**6} MB")
     return data, _time(state.st_mtime)
 
 
-def _check(state: os.stat_result, name: str, last: bool) -> None:
+def _check(state: os.stat_result, last: bool) -> None:
     if stat.S_ISLNK(state.st_mode):
-        raise Unreadable(f"{name}: a symbolic link, and links are not followed")
+        raise Unreadable("a symbolic link, and links are not followed")
     if last and not stat.S_ISREG(state.st_mode):
-        raise Unreadable(f"{name}: not a file but a folder, a pipe or a device")
+        raise Unreadable("not a file but a folder, a pipe or a device")
     if last and state.st_size > LARGEST:
         raise Unreadable(
-            f"{name}: {state.st_size / 10**6:,.0f} MB, and at most {LARGEST // 10**6} MB are "
+            f"{state.st_size / 10**6:,.0f} MB, and at most {LARGEST // 10**6} MB are "
             "read: clear the outputs, save it, and hand it in again"
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 PASSED = "passed"
@@ -63,7 +64,6 @@ class Result:
     :param status: ``GRADED``, a limit, ``BROKEN`` or ``FAILED``.
     :param reason: in a sentence, where the status is not ``GRADED``.
     :param marks: in the order of the chapter, hidden checks after the one that they belong to.
-    :param notes: for the student: extra cells that were not run, an answer in two cells, …
     :param sandbox: the name of the level that it ran in; empty if it never ran.
     :param seconds: of wall time.
     """
@@ -72,7 +72,6 @@ class Result:
     status: str
     reason: str = ""
     marks: tuple[Mark, ...] = ()
-    notes: tuple[str, ...] = ()
     sandbox: str = ""
     seconds: float = 0.0
 
@@ -91,4 +90,27 @@ class Result:
     def from_json(cls, found: dict[str, Any]) -> Result:
         """:raises (KeyError, TypeError): what is no result."""
         marks = tuple(Mark(**mark) for mark in found["marks"])
-        return cls(**found | {"marks": marks, "notes": tuple(found["notes"])})
+        return cls(**found | {"marks": marks})
+
+    def worth(self, points: Mapping[str, float]) -> Result:
+        """The same with these points: each mark keeps the share of its own that it earned.
+
+        :param points: of each check, by the names of the columns: ``{"4.2 hidden 1": 2}``.
+        """
+        marks = [
+            replace(mark, points=points[key], earned=points[key] * mark.earned / mark.points)
+            for key, mark in keyed(self.marks)
+        ]
+        return replace(self, marks=tuple(marks))
+
+
+def keyed(marks: Iterable[Mark]) -> list[tuple[str, Mark]]:
+    """Each mark with the name of its check, and of its column: ``4.2``, ``4.2 hidden 1``."""
+    found, hidden = [], {}
+    for mark in marks:
+        key = mark.id
+        if mark.hidden:
+            hidden[mark.id] = hidden.get(mark.id, 0) + 1
+            key = f"{mark.id} hidden {hidden[mark.id]}"
+        found.append((key, mark))
+    return found

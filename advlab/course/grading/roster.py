@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ _COLUMNS = {
     "section": ("section",),
     "name": ("student", "full name"),
 }
+_TEST = "Student, Test"  # whom Canvas puts into every course for its teacher, and who is nobody
 _FIRST, _LAST = ("first name", "firstname"), ("surname", "last name", "lastname")
 
 
@@ -52,6 +53,11 @@ def read_roster(path: str | Path) -> Roster:
     :raises ValueError: it cannot be read, or no column says who somebody is.
     """
     header, rows = read_table(path)
+    if {"file", "submitted"} <= set(header):
+        raise ValueError(
+            f"{path}: expected a class list, found the columns file and submitted: a table of "
+            "times, which belongs to --times"
+        )
     if not any(c in header for columns in (*_COLUMNS.values(), _LAST) for c in columns):
         raise ValueError(
             f"{path}: expected a class list from Canvas or Moodle, with a column such as Student, "
@@ -77,22 +83,29 @@ class Roster:
 
     people: tuple[Person, ...]
 
-    def match(self, students: Iterable[str]) -> dict[str, Person]:
+    def match(self, students: Mapping[str, str] | Iterable[str]) -> dict[str, Person]:
         """Whose submissions these are, by login, e-mail, ID or name, in that order.
 
-        As it is written first, then without regard to case and form, at last without accents.
-        Whoever could be two people is nobody, and so are two students who could be the same person
-        equally well.
+        As it is written first, then without regard to case and form, at last without accents. Where
+        that leaves nobody, or two, the number decides that Canvas or Moodle wrote into the file's
+        name. Whoever could still be two people is nobody, and so are two students who could be the
+        same person equally well.
+
+        :param students: by name, each with the number, or with nothing; or names alone.
         """
+        numbers = students if isinstance(students, Mapping) else {}
         claims: dict[Person, list[tuple[int, str]]] = {}
-        tables = self._tables()
+        tables, by_id = self._tables(), self._by_id()
         for student in students:
-            for rank, (change, table) in enumerate(tables):
-                people = table.get(change(student), [])
-                if len(people) == 1:
-                    claims.setdefault(people[0], []).append((rank, student))
-                if people:
-                    break
+            rank, people = next(
+                ((n, p) for n, (change, t) in enumerate(tables) if (p := t.get(change(student)))),
+                (len(tables), []),
+            )
+            if len(people) != 1:
+                own = by_id.get(numbers.get(student, ""), [])
+                people = [person for person in own if person in people or not people]
+            if len(people) == 1:
+                claims.setdefault(people[0], []).append((rank, student))
         found = {}
         for person, claimed in claims.items():
             best = min(claimed)
@@ -100,14 +113,19 @@ class Roster:
                 found[best[1]] = person
         return found
 
-    def unmatched(self, students: Iterable[str]) -> tuple[str, ...]:
-        """Who of the students is not in the list, and who of the list handed in nothing."""
-        students = list(students)
+    def unmatched(self, students: Mapping[str, str] | Iterable[str]) -> tuple[str, ...]:
+        """Who of the students is not in the list, and who of the list handed in nothing.
+
+        :param students: as for :meth:`match`.
+        """
+        students = students if isinstance(students, Mapping) else list(students)
         found = self.match(students)
         strangers = [student for student in students if student not in found]
         known = set(found.values())
         absent = [
-            p.name or p.login or p.email or p.id or p.number for p in self.people if p not in known
+            p.name or p.login or p.email or p.id or p.number
+            for p in self.people
+            if p not in known and p.name != _TEST
         ]
         said = []
         if strangers:
@@ -128,10 +146,17 @@ class Roster:
                     for key in {change(value) for value in field(person)} - {""}:
                         table.setdefault(key, []).append(person)
                 tables.append((change, table))
-            # Of two with one name, Canvas's number says which: "lovelaceada_123".
-        by_id = {person.id: [person] for person in self.people if person.id}
-        tables.insert(len(fields), (_trailing_number, by_id))
+        # Of two with one name, Canvas's number says which: "lovelaceada_123".
+        tables.insert(len(fields), (_trailing_number, self._by_id()))
         return tables
+
+    def _by_id(self) -> dict[str, list[Person]]:
+        """By Canvas's number, or that of Moodle's "Participant 12"."""
+        found: dict[str, list[Person]] = {}
+        for person in self.people:
+            if number := re.search(r"\d+$", person.id):
+                found.setdefault(number[0], []).append(person)
+        return found
 
 
 def _first(row: dict[str, str], columns: Iterable[str]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .results import BROKEN, FAILED, Mark, Result
+from .results import BROKEN, FAILED, Result, keyed
 from .submissions import Submission
 
 
@@ -14,9 +13,8 @@ from .submissions import Submission
 class Entry:
     """One thing handed in, with what it is worth.
 
-    :param student: whose.
     :param submission: as it was found.
-    :param result: as it was graded.
+    :param result: as it was graded, with the points that its checks are worth now.
     :param late: it came after the time that the rule sets.
     :param counts: it is the one that stands for its student and chapter.
     :param share: of its points that it keeps: less than 1 where it is late.
@@ -25,7 +23,6 @@ class Entry:
     :param said: to the student, a sentence each: what the rule did.
     """
 
-    student: str
     submission: Submission
     result: Result
     late: bool
@@ -34,6 +31,10 @@ class Entry:
     points: float
     reason: str
     said: tuple[str, ...] = ()
+
+    @property
+    def student(self) -> str:
+        return self.submission.student
 
     @property
     def chapter(self) -> str:
@@ -60,7 +61,7 @@ class Entry:
     def to_json(self) -> dict[str, Any]:
         result = self.result.to_json()
         del result["seconds"]  # would differ from run to run
-        result["notes"] = list(dict.fromkeys((*self.submission.notes, *self.result.notes)))
+        result["notes"] = list(self.submission.notes)
         submitted = self.submission.submitted
         return {
             "chapter": self.chapter,
@@ -73,18 +74,6 @@ class Entry:
             "reason": self.reason,
             "result": result,
         }
-
-
-def keyed(marks: Iterable[Mark]) -> list[tuple[str, Mark]]:
-    """Each mark with the name of its column."""
-    found, hidden = [], {}
-    for mark in marks:
-        key = mark.id
-        if mark.hidden:
-            hidden[mark.id] = hidden.get(mark.id, 0) + 1
-            key = f"{mark.id} hidden {hidden[mark.id]}"
-        found.append((key, mark))
-    return found
 
 
 @dataclass(frozen=True)
@@ -101,6 +90,11 @@ class Row:
     def of(self, chapter: str) -> Entry | None:
         """The entry that counts for a chapter."""
         return next((e for e in self.entries if e.counts and e.chapter == chapter), None)
+
+    @property
+    def number(self) -> str:
+        """Of the student, where Canvas or Moodle wrote it into a name; else empty."""
+        return next((e.submission.number for e in self.entries if e.submission.number), "")
 
     @property
     def counted(self) -> list[Entry]:

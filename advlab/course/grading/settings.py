@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from typing import Any
 
 MIB = 2**20
+START = 60.0  # seconds that a kernel, and a cell of the teacher's, may take at least
+MOST = 10**15  # of any limit: what is larger, no system takes
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Limits:
     :param output: bytes of all messages from the kernel: *too much output*.
     :param file: bytes of one file: the write fails.
     :param disk: bytes of all files that it may write: *too much disk*.
-    :raises ValueError: a limit that is not above 0.
+    :raises ValueError: a limit that is not above 0, or above ``MOST``.
     """
 
     cell: float = 60.0
@@ -35,8 +38,17 @@ class Limits:
     def __post_init__(self):
         for one in fields(self):
             value = getattr(self, one.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"{one.name}: expected a number above 0, found {value!r}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 < value <= MOST:
+                raise ValueError(
+                    f"{one.name}: expected a number above 0 and at most {MOST:g}, found {value!r}"
+                )
+
+    @property
+    def deadline(self) -> float:
+        """Seconds after which the process that grades a submission is ended: it keeps the limits
+        itself, and is late only where it hangs."""
+        return self.notebook + 3 * START
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,13 @@ class Rule:
             raise ValueError(f"keep: expected 'last' or 'best', found {self.keep!r}")
         if isinstance(self.late, bool) or not 0 <= self.late <= 1:
             raise ValueError(f"late: expected a share from 0 to 1, found {self.late!r}")
+
+    def late_at(self, time: datetime | None) -> bool:
+        """Whether a submission of this time is late; one whose time is not known is not."""
+        return self.due is not None and time is not None and time > self.due
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"due": self.due.isoformat() if self.due else None}
 
     def __str__(self) -> str:
         late = f"what is late earns {self.late:.0%} of its points; " if self.due else ""
@@ -81,8 +100,8 @@ class Settings:
     whole: bool = False
     rule: Rule = field(default_factory=Rule)
 
-    def affects_marks(self) -> dict:
-        """What a stored result depends on: all but the rule, which is applied afterwards."""
+    def without_rule(self) -> dict[str, Any]:
+        """What a result depends on: the rule is applied afterwards."""
         found = asdict(self)
         del found["rule"]
         return found

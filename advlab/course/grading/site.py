@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from ...data.files import cache_folder
 
 PACKAGE = Path(advlab.__file__).parent
 COURSE = Path(__file__).parents[1]
+MONTH = 30 * 24 * 3600  # seconds
 # The files of advlab.course that run beside the student's code.
 SHARED = ("probing.py", "records.py", "guarding.py")
 
@@ -50,7 +53,9 @@ class Site:
 def site() -> Site:
     """The copy for this version of the package, made where there is none yet.
 
-    It lies in the cache, under a digest of all that went into it.
+    It lies in the cache, under a digest of the names, times and sizes of all files that went into
+    it. The folder's own time is when it was last asked for; what nobody asked for in a month is
+    removed when another is made.
 
     :raises OSError: the cache cannot be written.
     """
@@ -60,6 +65,9 @@ def site() -> Site:
     folder = cache_folder() / "grading" / digest
     if not folder.is_dir():
         _make(folder, files)
+        _forget(folder.parent)
+    with suppress(OSError):  # a cache that only its owner writes
+        os.utime(folder)
     fonts = sorted((folder / "fonts").glob("*.json"))
     return Site(folder, {f".matplotlib/{path.name}": path for path in fonts})
 
@@ -96,10 +104,18 @@ def _make(folder: Path, files: list[Path]) -> None:
         for path in (part, *part.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         part.rename(folder)
-    except OSError:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
-        if not folder.is_dir():  # else another grader made it meanwhile
+        if not (isinstance(error, OSError) and folder.is_dir()):  # another made it meanwhile
             raise
+
+
+def _forget(cache: Path) -> None:
+    """Remove old copies, and what was left of copies that were not finished."""
+    for path in cache.iterdir():
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > MONTH:
+                shutil.rmtree(path)
 
 
 def _find_fonts(folder: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .sandbox.warm import Slot
+from .boxes import make_slot
+from .cores import PLACE
+from .sandbox.warm import Slot
 
-# In the environment of a process that grades one notebook: the socket of its slot, and the number
-# of its place.
-CONTROL, PLACE = "ADVLAB_GRADING_SLOT", "ADVLAB_GRADING_PLACE"
+# In the environment of a process that grades one notebook: the socket of its slot.
+CONTROL = "ADVLAB_GRADING_SLOT"
 
 
 @dataclass
@@ -48,13 +46,18 @@ class Slots:
         """A place that nobody uses.
 
         :raises IndexError: there is none.
+        :raises OSError: its slot could not be made; nobody has the place.
         """
         place = self._free.pop(0)
-        if place.slot is not None and not place.slot.alive():
-            place.slot.close()
-            place.slot = None
-        if self._warm and place.slot is None:
-            place.slot = _make()
+        try:
+            if place.slot is not None and not place.slot.alive():
+                place.slot.close()
+                place.slot = None
+            if self._warm and place.slot is None:
+                place.slot = make_slot()
+        except BaseException:
+            self.give_back(place)
+            raise
         return place
 
     def give_back(self, place: Place) -> None:
@@ -72,18 +75,3 @@ class Slots:
         for place in self._all:
             if place.slot is not None:
                 place.slot.close()
-
-
-def _make() -> Slot:
-    from .boxes import make_slot
-
-    return make_slot()
-
-
-def pin(pid: int) -> None:
-    """Keep a process, and all that come from it, on the core of this place: however many a student
-    starts, the others' cores are theirs. Nothing where there is no place, or no way to do it."""
-    number = os.environ.get(PLACE)
-    if number is not None and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(pid, {cores[int(number) % len(cores)]})

@@ -1,10 +1,9 @@
-"""What was handed in: each notebook with its student and chapter, or why it cannot be graded."""
+"""What was handed in: each notebook with its student, chapter and answers, or why it has none."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,19 +11,19 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from ..notebooks import tasks
-from .answers import read_answers
+from .answers import Answers, read_answers
 from .cells import Cell, NotAnswers, cells
-from .clean import one_line, shortened, visible
-from .entries import Named, chapter_in, from_file, from_folder, is_hidden, students, wrong_name
-from .reading import Unreadable, read_file
+from .clean import alphabetical, escaped, one_line, shortened
+from .filenames import students
+from .folders import Found, look, sentence
+from .progress import watched
+from .reading import LARGEST, Unreadable, read_file
+from .settings import Rule
 from .times import Times
 
-DEEPEST = 3  # a notebook may stand in a folder in a folder of the student's folder
-MOST_FILES = 5_000  # in one student's folder, and
-MOST_OPENED = 100  # notebooks, each of which may be 20 MB and take seconds to read
+MOST_BYTES = 100 * 10**6  # of all notebooks of one student: 20 MB take seconds to read
 MOST_GRADED = 20  # notebooks of one student and chapter, each of which may run ten minutes
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,9 @@ class Submission:
     :param problem: why it cannot be graded, in a sentence; empty where it can.
     :param notes: for the student.
     :param file: its path below the folder of submissions, fit to be shown.
+    :param answers: what is graded; None where it cannot be.
+    :param changed: when its file was last changed, where ``submitted`` is of a teacher's table.
+    :param number: of the student, where Canvas or Moodle wrote it into the name; else empty.
     """
 
     student: str
@@ -47,18 +49,24 @@ class Submission:
     problem: str = ""
     notes: tuple[str, ...] = ()
     file: str = ""
+    answers: Answers | None = None
+    changed: datetime | None = None
+    number: str = ""
 
     @property
     def when(self) -> tuple[datetime, int, str]:
-        """To sort by: of two with the same time, the one with the longer name is the later one."""
-        return self.submitted or _LONG_AGO, len(self.file), self.file
+        """To sort by, where a file's own time stands for one that is not known. Of two with the
+        same time, the one with the longer name is the later one."""
+        return self.submitted or self.changed or _LONG_AGO, len(self.file), self.file
 
 
 def find(
     folder: str | Path,
     chapters: Mapping[str, NotebookNode],
     times: str | Path | None = None,
-    due: datetime | None = None,
+    rule: Rule | None = None,
+    *,
+    progress: bool = False,
 ) -> list[Submission]:
     """Everything in a folder of submissions, sorted by student and path.
 
@@ -66,168 +74,115 @@ def find(
     folders of their own), or files named ``STUDENT-CHAPTER.ipynb``, or what Canvas or Moodle
     downloads. The chapter is the one whose exercises the notebook's cells name, else the one in its
     own name. Every file and folder gives at least one submission, hidden ones (``.DS_Store``,
-    ``__MACOSX``) excepted. Of one student's notebooks for one chapter the 20 last are to be graded,
-    and the others have that as their problem.
+    ``__MACOSX``) excepted. Of one student's notebooks those changed last are read, up to 100 MB in
+    all, and of those for one chapter the 20 last are to be graded; the others have that as their
+    problem. Each is read once.
 
     :param folder: of submissions.
     :param chapters: the teacher's notebooks by name, ``"04-fgsm"``.
     :param times: a file for :class:`~advlab.course.grading.times.Times`; without one, the time at
         which a notebook was last changed counts.
-    :param due: the time after which one is late: then the 20 last in time are, and the 20 last late
-        ones, so that whoever hands in many after it loses none that was in time.
+    :param rule: what is late: then the 20 last in time are to be graded, and the 20 last late ones,
+        so that whoever hands in many after it loses none that was in time.
+    :param progress: show how far it is, on the standard error, where it takes long.
     :raises ValueError: no such folder, or a file of times that cannot be read, or that names a
         student or a file that is not there.
     """
-    folder = Path(folder)
+    folder, rule = Path(folder), rule or Rule()
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder with submissions")
     known = Times(times) if times is not None else None
-    finder = _Finder(folder, chapters)
-    found = [pair for entry in _entries(folder) for pair in finder.of(entry)]
-    called = students(named for named, _ in found)
+    found = list(look(folder, chapters))
+    called = students(one.named for one in found)
+    found = _bounded(found, [called[one.named] for one in found], folder)
+    reader = _Reader(folder, chapters)
     every = [
         replace(
-            one,
-            student=visible(called[named]),
-            file=visible(one.path.relative_to(folder).as_posix()) if one.path else one.file,
+            reader.read(one),
+            student=escaped(called[one.named]),
+            number=one.named.number,
+            file=escaped(one.path.relative_to(folder).as_posix()) if one.path else "",
         )
-        for named, one in found
+        for one in watched(found, "read", progress)
     ]
     if known:
-        every = known.set(every, folder, asked=due is not None)
-    every.sort(key=lambda one: (one.student, one.file))
-    return _last(every, due)
+        every = known.set(every, folder, asked=rule.due is not None)
+    every.sort(key=lambda one: (alphabetical(one.student), one.file))
+    return _last(every, rule)
 
 
-def _last(every: list[Submission], due: datetime | None) -> list[Submission]:
+def _own(path: Path, folder: Path) -> str:
+    """Where it lies in the student's own folder; the name of a file that lies in none."""
+    parts = path.relative_to(folder).parts
+    return "/".join(parts[1:] or parts)
+
+
+def _bounded(found: list[Found], whose: list[str], folder: Path) -> list[Found]:
+    """The same, with a problem where those that the student changed later are all that is read."""
+    read: Counter[str] = Counter()
+    bounded = list(found)
+    for n in sorted(range(len(found)), key=lambda n: found[n].changed, reverse=True):
+        one = found[n]
+        if one.problem or one.size > LARGEST:  # not read anyway
+            continue
+        read[whose[n]] += one.size
+        if read[whose[n]] > MOST_BYTES:
+            problem = (
+                f"not read: with those changed after it, more than {MOST_BYTES // 10**6} MB of "
+                "notebooks"
+            )
+            bounded[n] = replace(one, problem=sentence(_own(one.path, folder), problem))
+    return bounded
+
+
+def _last(every: list[Submission], rule: Rule) -> list[Submission]:
     """The same, with a problem where a student has too many for one chapter."""
     groups: dict[tuple[str, str, bool], list[int]] = {}
     for n, one in enumerate(every):
-        if one.chapter and not one.problem:
-            late = bool(due and one.submitted and one.submitted > due)
+        if one.answers is not None:
+            late = rule.late_at(one.submitted)
             groups.setdefault((one.student, one.chapter, late), []).append(n)
     for (_, chapter, _), group in groups.items():
         group.sort(key=lambda n: every[n].when)
         for n in group[:-MOST_GRADED]:
             problem = f"{chapter}: not one of the {MOST_GRADED} notebooks handed in last"
-            every[n] = replace(every[n], problem=problem)
+            every[n] = replace(every[n], problem=problem, answers=None)
     return every
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
-    with os.scandir(folder) as found:
-        return sorted(found, key=lambda entry: entry.name)
+class _Reader:
+    """Reads notebooks that may be of the course, against a book."""
 
-
-class _Finder:
     def __init__(self, folder: Path, chapters: Mapping[str, NotebookNode]):
         self.folder, self.chapters = folder, chapters
         self.owner: dict[str, str] = {}  # of an exercise's id: its chapter
         self.places: dict[str, str] = {}  # of an answer's cell id: its chapter
         for name, chapter in chapters.items():
-            for task in tasks(chapter, Path(f"{name}.ipynb")):
+            for task in tasks(chapter, f"{name}.ipynb"):
                 self.owner[task.id] = self.places[task.answer.id] = name
 
-    def of(self, entry: os.DirEntry) -> Iterator[tuple[Named, Submission]]:
-        """The submissions of one file or folder, with what its name says about the student."""
-        name, path = entry.name, self.folder / entry.name
-        if problem := wrong_name(name):
-            shown = visible(name)
-            yield Named(name, "", ""), Submission("", None, problem=_sentence(shown, problem))
-        elif is_hidden(name):
-            return
-        elif entry.is_dir(follow_symlinks=False):
-            for one in self._of_folder(path):
-                yield from_folder(name), one
-        else:
-            stem = path.stem if path.suffix.lower() in (".ipynb", *_ARCHIVES) else name
-            named = from_file(stem, self.chapters)
-            yield (named if named.student else Named(name, "", "")), self._of_file(entry, named)
-
-    def _of_file(self, entry: os.DirEntry, named: Named) -> Submission:
-        path = self.folder / entry.name
-        suffix = path.suffix.lower()
-        problem = ""
-        if entry.is_symlink():
-            problem = "a symbolic link, and links are not followed"
-        elif suffix in _ARCHIVES:
-            problem = "an archive: unpack it into a folder first"
-        elif suffix != ".ipynb":
-            problem = "not a notebook: expected STUDENT-CHAPTER.ipynb, or a folder"
-        elif not named.student:
-            problem = f"its name says no student: expected STUDENT-{entry.name}"
-        if problem:
-            chapter = named.chapter if named.chapter in self.chapters else ""
-            return Submission("", path, chapter, problem=_sentence(entry.name, problem))
-        return self._of_notebook(path, named.chapter)
-
-    def _of_folder(self, top: Path) -> list[Submission]:
-        """The notebooks in a student's folder; a reason where there is none."""
-        found: list[Submission] = []
-        beside: list[str] = []
-        notes: list[str] = []
-        waiting, seen, opened = [top], 0, 0
-        while waiting:
-            here = waiting.pop(0)
-            try:
-                entries = _entries(here)
-            except OSError as error:
-                problem = f"the folder cannot be read ({error.strerror})"
-                found.append(Submission("", None, problem=_sentence(here.name, problem)))
-                continue
-            for entry in entries:
-                path = here / entry.name
-                is_folder = entry.is_dir(follow_symlinks=False)
-                is_notebook = path.suffix.lower() == ".ipynb" and not is_folder
-                wrong = wrong_name(entry.name)
-                if is_hidden(entry.name) and not wrong:
-                    continue
-                seen += 1
-                opened += is_notebook
-                if seen > MOST_FILES or opened > MOST_OPENED:
-                    waiting.clear()
-                    most, what = MOST_FILES, "files"
-                    if opened > MOST_OPENED:
-                        most, what = MOST_OPENED, "notebooks"
-                    problem = f"more than {most:,} {what}, and the rest was not read"
-                    found.append(Submission("", None, problem=_sentence(top.name, problem)))
-                    break
-                if wrong and (is_notebook or is_folder):
-                    problem = _sentence(visible(entry.name), wrong)
-                    found.append(Submission("", None, problem=problem))
-                elif is_notebook:
-                    said = chapter_in(path.stem, self.chapters)[0]
-                    found.append(self._of_notebook(path, said))
-                elif not is_folder:
-                    beside.append(path.relative_to(top).as_posix())
-                elif len(path.relative_to(top).parts) < DEEPEST:
-                    waiting.append(path)
-                else:
-                    notes.append(
-                        f"The folder {one_line(entry.name)} is too deep, and was not read."
-                    )
-        if not found:
-            problem = " ".join([_no_notebook(beside), *notes])
-            found.append(Submission("", None, problem=problem))
-        elif beside:
-            notes.append(f"Files beside the notebook are not used: {shortened(beside)}.")
-        return [replace(one, notes=(*one.notes, *notes)) for one in found]
-
-    def _of_notebook(self, path: Path, said: str) -> Submission:
-        """A notebook that may be one of the course. ``said``: the chapter in the file's name."""
-        here = said if said in self.chapters else ""
-        changed = None
+    def read(self, one: Found) -> Submission:
+        """Without the student, whose name is not known before all are found."""
+        here = one.chapter if one.chapter in self.chapters else ""
+        broken = Submission("", one.path, here, None, one.problem, one.notes)
+        if one.problem or one.path is None:
+            return broken
         try:
-            data, changed = read_file(path, self.folder)
-            chapter, notes = self._chapter(cells(data), said)
-            if read_answers(data, self.chapters[chapter]).none:
+            data, changed = read_file(one.path, self.folder)
+        except Unreadable as error:
+            problem = sentence(_own(one.path, self.folder), one_line(error, 400))
+            return replace(broken, problem=problem)
+        try:
+            found = cells(data)
+            chapter, notes = self._chapter(found, one.chapter)
+            answers, more = read_answers(found, self.chapters[chapter])
+            if answers.none:
                 raise NotAnswers(f"no answers of this course: no cell answers {chapter}")
-        except (Unreadable, NotAnswers) as error:
-            problem = one_line(error, 400)
-            if not isinstance(error, Unreadable):
-                problem = _sentence(path.name, problem)
-            return Submission("", path, here, changed, problem)
-        return Submission("", path, chapter, changed, notes=tuple(notes))
+        except NotAnswers as error:
+            problem = sentence(_own(one.path, self.folder), one_line(error, 400))
+            return replace(broken, submitted=changed, problem=problem)
+        notes = tuple(dict.fromkeys((*notes, *one.notes, *more)))
+        return Submission("", one.path, chapter, changed, notes=notes, answers=answers)
 
     def _chapter(self, found: list[Cell], said: str) -> tuple[str, list[str]]:
         """The chapter of a notebook's cells, and notes.
@@ -265,18 +220,3 @@ class _Finder:
         if said and said != most:
             notes.append(f"Its name says {said}, its answers are those of {most}.")
         return most, notes
-
-
-def _sentence(name: str, problem: str) -> str:
-    return f"{one_line(name)}: {problem}"
-
-
-def _no_notebook(beside: list[str]) -> str:
-    archives = [name for name in beside if name.lower().endswith(_ARCHIVES)]
-    if archives:
-        return (
-            f"no notebook in the folder, but an archive: unpack it first ({shortened(archives)})."
-        )
-    if beside:
-        return f"no notebook in the folder; found {shortened(beside)}."
-    return "no notebook in the folder."

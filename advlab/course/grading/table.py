@@ -10,8 +10,11 @@ from pathlib import Path
 
 from .clean import plain
 
-# A spreadsheet takes what begins with one of these for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A spreadsheet takes what begins with a sign for a formula, in East Asia with a wide one too. What
+# is before it does not hide it: a space is a trick of its own. Where lists are separated by
+# semicolons, a cell begins after each. An apostrophe that is there gets a second:
+# different names stay different.
+_FORMULA = re.compile(r"""(?:^|(?<=;))(?=[\s"']*[-=+@＝＋－＠﹦﹢﹣﹫])""")
 
 
 def read_table(path: str | Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -56,10 +59,11 @@ def _cell(value: str | float | None) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return number(value)
-    # Spaces stay as they are, or two names that differ by them would look like one. What is before
-    # a sign does not hide it: a tab or a space is a trick of its own.
-    text = re.sub(r"[\n\t]", " ", plain(value[:10_000]))[:1_000]
-    return f"'{text}" if value.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
+    # Spaces stay as they are, or two names that differ by them would look like one.
+    text = re.sub(r"[\n\t\u2028\u2029]", " ", plain(value[:10_000]))[:1_000]
+    text = _FORMULA.sub("'", text)
+    tricky = value.startswith(("\t", "\r", "\n")) and not text.startswith("'")
+    return f"'{text}" if tricky else text
 
 
 def number(value: float) -> str:

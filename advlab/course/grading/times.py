@@ -29,6 +29,7 @@ class Times:
     def __init__(self, path: str | Path):
         self.path = path
         self.found: dict[tuple[str, str], datetime] = {}
+        lines: dict[tuple[str, str], int] = {}
         header, rows = read_table(path)
         if missing := {"student", "file", "submitted"} - set(header):
             raise ValueError(
@@ -45,10 +46,16 @@ class Times:
                     f"{path}, line {line}: found the time {row['submitted']!r}, expected one with "
                     "its zone, such as 2026-01-31T23:59:00+01:00"
                 )
-            self.found[row["student"], row["file"]] = time
+            key = row["student"], row["file"]
+            if (first := lines.setdefault(key, line)) != line:
+                raise ValueError(
+                    f"{path}, lines {first} and {line}: two times for {_said(key)}; keep one"
+                )
+            self.found[key] = time
 
     def set(self, every: list[Submission], folder: Path, asked: bool) -> list[Submission]:
-        """The submissions with their times of the file, or with none.
+        """The submissions with their times of the file, or with none: then the time of the notebook
+        itself stays as the one that tells the last of several.
 
         :param asked: somebody asks for the time: without one, a submission has a note that says so.
         :raises ValueError: rows that belong to no submission, which are somebody's misspelled name.
@@ -69,9 +76,9 @@ class Times:
             notes = one.notes
             if asked and not time:
                 notes = (*notes, "No time is known at which it was handed in.")
-            made.append(replace(one, submitted=time, notes=notes))
+            made.append(replace(one, submitted=time, changed=one.submitted, notes=notes))
         if unused:
-            rows = [f"{one_line(student)} {one_line(file)}".strip() for student, file in unused]
+            rows = [_said(key) for key in unused]
             known = [
                 f"; known of {one_line(student)}: {shortened(files[student])}"
                 for student in dict.fromkeys(student for student, _ in list(unused)[:5])
@@ -82,3 +89,7 @@ class Times:
                 f"{shortened(rows)}; expected the names as in the gradebook{''.join(known)}"
             )
         return made
+
+
+def _said(key: tuple[str, str]) -> str:
+    return " ".join(one_line(part) for part in key).strip()

@@ -16,10 +16,15 @@ from .case import (
     right,
     solved,
 )
-from .chapter import solutions
+from .chapter import cell_of, solutions
 
 # Twenty names, each of which stands for the next one in a dozen ways.
 MAZE = "a19 = len\n" + "".join(f"a{n} = a{n + 1}\n" * 12 for n in reversed(range(19))) + "a0([])\n"
+
+
+def _ends(notebook, id: str) -> None:
+    cell_of(notebook, id).source += "\nimport os\nos._exit(0)\n"
+
 
 CASES = [
     attack(
@@ -90,6 +95,36 @@ CASES = [
         answers={"4.2": MAZE + solutions()["4.2"]},
         marks={"4.2": REFUSED},
         says="too entangled",
+    ),
+    Case(
+        "deep-line",
+        "has one line so deep that no reading of the answer comes to its end",
+        answers={
+            "4.2": "_z = " + "+".join(["1"] * 600) + "\nfrom advlab.attacks import FGSM\n"
+            "class Mine(FGSM):\n    perturb, __call__ = FGSM.perturb, FGSM.__call__\n"
+            "def fgsm(model, x, y, eps):\n    return Mine(eps=eps)(model, x, y)\n"
+        },
+        marks={"4.2": REFUSED},
+        says="too entangled",
+    ),
+    attack(
+        "argument-twice",
+        "has what parses and is no Python in 4.1, and ends the kernel in 4.2",
+        "def input_gradient(model, x, x):\n    return x\n",
+        change=lambda notebook: _ends(notebook, "4.2"),
+        marks={"4.1": CRASHED, "4.2": CRASHED},
+        says="SyntaxError",
+    ),
+    Case(
+        "no-line-of-ipython-s",
+        "has a line at which IPython's own reading of a cell ends with an IndexError",
+        answers={"4.2": solutions()["4.2"] + "\n=%'''__\n"},
+        marks={"4.2": NOTHING},
+    ),
+    right(
+        "mark-of-byte-order",
+        "answers right, with the mark before it that some editors write",
+        "\ufeff",
     ),
     right(
         "hexadecimal-number",

@@ -13,7 +13,7 @@ import nbformat
 
 from advlab.course.grading import grade_class
 from advlab.course.grading.classes import Graded
-from advlab.course.grading.clean import visible
+from advlab.course.grading.clean import escaped
 from advlab.course.grading.gradebook import Entry
 from advlab.course.grading.settings import Limits, Settings
 
@@ -58,7 +58,7 @@ class Outcome:
     def entries(self, student: str) -> list[Entry]:
         """Of the folder of this name, the one that counts first."""
         rows = self.graded.gradebook.rows
-        found = [e for row in rows if row.student == visible(student) for e in row.entries]
+        found = [e for row in rows if row.student == escaped(student) for e in row.entries]
         return sorted(found, key=lambda entry: not entry.counts)
 
 
@@ -164,7 +164,7 @@ def faults(case: Case, entries: list[Entry]) -> list[str]:
         found.append("it has no marks")
     if not 0 <= entry.earned <= chapter.TOTAL:
         found.append(f"earned {entry.earned}")
-    texts = (entry.reason, result.reason, *result.notes, *entry.submission.notes)
+    texts = (entry.reason, result.reason, *entry.submission.notes)
     texts += tuple(f"{mark.status} {mark.message} {mark.hint}" for mark in result.marks)
     if case.says and not any(case.says in text for text in texts):
         found.append(f"nothing says {case.says!r}: {texts}")

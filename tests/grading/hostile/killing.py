@@ -5,6 +5,7 @@ from __future__ import annotations
 from .case import (
     ANY,
     CRASHED,
+    DISK,
     GRADED,
     NOTHING,
     TIMED_OUT,
@@ -153,6 +154,19 @@ def input_gradient(model, x, y):
             "4.2": "import time\ntime.sleep(1)\n" + solutions()["4.2"],
         },
         marks=LATER | {"4.1": ANY},
+    ),
+    attack(
+        "leaves-folders-and-ends",
+        "leaves 1,500 folders with short names one in the other, and ends the process",
+        """
+import os
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+os._exit(0)
+""",
+        status=GRADED | DISK,  # where it cannot be counted, it is too much
+        marks=LATER,
     ),
     right(
         "at-exit",

@@ -12,6 +12,7 @@ from .case import (
     OUTPUT,
     PASSED,
     PROCESSES,
+    TIMED_OUT,
     attack,
     called,
     right,
@@ -149,6 +150,27 @@ def input_gradient(model, x, y):
             "    os.write(1, b'x' * 100_000)\nwhile True: print('x' * 1000)"
         ),
         OUTPUT,
+    ),
+    stopped(
+        "messages-without-a-byte",
+        "publishes empty messages without end, which have no bytes to count",
+        called(
+            "thread = get_ipython().kernel.iopub_thread\n"
+            "def flood():\n    while True: thread.socket.send(b'')\n"
+            "thread.schedule(flood)\nimport time\ntime.sleep(8)"
+        ),
+        OUTPUT,
+    ),
+    stopped(
+        "replies-without-end",
+        "floods the channel on which the grader waits for its reply",
+        called(
+            "import time\nkernel = get_ipython().kernel\n"
+            "socket, who = kernel.shell_stream.socket, kernel._parent_ident['shell']\n"
+            "def flood():\n    while True: socket.send_multipart([*who, b''])\n"
+            "kernel.shell_channel_thread.io_loop.add_callback(flood)\ntime.sleep(8)"
+        ),
+        OUTPUT | TIMED_OUT,
     ),
     attack(
         "large-file",

@@ -51,8 +51,13 @@ CASES = [
     looks(
         "password-file",
         "reads /etc/shadow and the keys of whoever grades",
-        'found = [p for p in ("/etc/shadow", "/root/.ssh", "/root/.bash_history", '
-        '"/root/.netrc") if os.access(p, os.R_OK)]',
+        """def reads(path):
+    try:
+        return bool(os.listdir(path) if os.path.isdir(path) else open(path, "rb").read(1))
+    except OSError:
+        return False
+places = ("/etc/shadow", "/root/.ssh", "/root/.bashrc", "/root/.bash_history", "/root/.netrc")
+found = [place for place in places if reads(place)]""",
     ),
     looks(
         "environments",
@@ -270,6 +275,31 @@ def input_gradient(model, x, y):
             "def fgsm(model, x, y, eps):\n    return kept(eps=eps)(model, x, y)\n"
         },
         marks={"4.2": NOTHING},
+    ),
+    Case(
+        "methods-kept-in-disguise",
+        "makes a class with the methods of the package's own FGSM, kept before the check",
+        answers={
+            "4.2": "from advlab import attacks\n"
+            'A = getattr(attacks, "".join(["FG", "SM"]))\n'
+            "class Mine(A):\n    perturb, __call__ = A.perturb, A.__call__\n"
+            "def fgsm(model, x, y, eps):\n    return Mine(eps=eps)(model, x, y)\n"
+        },
+        marks={"4.2": NOTHING},
+        says="the answer calls advlab.attacks.FGSM",
+    ),
+    Case(
+        "package-loaded-again",
+        "runs the file of the package's own FGSM once more, as a module of another name",
+        answers={
+            "4.2": "import importlib.util as u, sys, advlab.attacks.fgsm as f\n"
+            'spec = u.spec_from_file_location("advlab.attacks.mine", f.__file__)\n'
+            "m = u.module_from_spec(spec)\nsys.modules[spec.name] = m\n"
+            "spec.loader.exec_module(m)\n"
+            "def fgsm(model, x, y, eps):\n    return m.FGSM(eps=eps)(model, x, y)\n"
+        },
+        marks={"4.2": NOTHING},
+        says="the answer calls advlab.attacks.FGSM",
     ),
     Case(
         "package-called-behind-magic",

@@ -21,7 +21,7 @@ def choose(name: str = "auto", image: str = "") -> Sandbox:
     :raises ValueError: an unknown name; a level that does not work here, with the reason.
     """
     if name == "auto":
-        return next(level for level in map(_level, LEVELS) if not level.unavailable())
+        return next(level for level in map(named, LEVELS) if not level.unavailable())
     level = named(name, image)
     if why := level.unavailable():
         raise ValueError(
@@ -39,7 +39,7 @@ def named(name: str, image: str = "") -> Sandbox:
     if name in ENGINES:
         return import_module(f"{__name__}.container").Container(name, image)
     if name in LEVELS:
-        return _level(name)
+        return getattr(import_module(f"{__name__}.{name}"), name.capitalize())()
     known = ", ".join(("auto", *LEVELS, *ENGINES))
     raise ValueError(f"sandbox: expected one of {known}; found {name!r}")
 
@@ -47,8 +47,4 @@ def named(name: str, image: str = "") -> Sandbox:
 def passed_over(level: Sandbox) -> dict[str, str]:
     """The levels stronger than this one, each with the reason why it does not work here."""
     stronger = LEVELS[: LEVELS.index(level.name)] if level.name in LEVELS else ()
-    return {name: _level(name).unavailable() for name in stronger}
-
-
-def _level(name: str) -> Sandbox:
-    return getattr(import_module(f"{__name__}.{name}"), name.capitalize())()
+    return {name: named(name).unavailable() for name in stronger}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import tools
-from .base import Box, Sandbox
+from .base import Box
+from .rooted import Rooted
 
 SPACES = ("pid", "net", "ipc", "uts")
 # bwrap reads the connection file from this descriptor: what lies inside is a copy, whose owner and
@@ -16,32 +17,30 @@ SPACES = ("pid", "net", "ipc", "uts")
 CONNECTION = "9"
 
 
-class Bubblewrap(Sandbox):
-    """A root of its own with nothing in it but the interpreter, the packages and the system's
-    programs, all read-only; own processes, own (empty) network; what it writes is kept in memory
-    and bounded."""
+class Bubblewrap(Rooted):
+    """A root of its own, put together by ``bwrap``; own processes, own (empty) network."""
 
     name = "bubblewrap"
-    promises = (
-        "sees the interpreter, the packages and the system's programs, read-only, and no other "
-        "file, process or network; writes to its own folder and /tmp, up to the limit, and to "
-        "the folder of its sockets"
-    )
 
     def unavailable(self) -> str:
         return _unavailable()
 
-    def prepare(self, box: Box) -> None:
-        tools.prepare(box)
-
     def command(self, argv: Sequence[str], box: Box) -> list[str]:
-        # bwrap's own process, the first one inside, shall hold no variable of the grader either.
-        feed = [tools.tool("env"), "-i", tools.tool("sh"), "-c"]
-        feed += [f'exec "$@" {CONNECTION}< "$0"', str(box.connection)]
-        return [*feed, tools.tool("bwrap"), *options(box), "--", *tools.inner(box), *argv]
+        return bwrap(box, [*tools.inner(box), *argv])
 
 
-def options(box: Box) -> list[str]:
+def bwrap(box: Box, argv: Sequence[str], *more: str) -> list[str]:
+    """The command that runs ``argv`` in a box.
+
+    :param more: arguments of bwrap's, besides those for the box.
+    """
+    # bwrap's own process, the first one inside, shall hold no variable of the grader either.
+    feed = [tools.tool("env"), "-i", tools.tool("sh"), "-c"]
+    feed += [f'exec "$@" {CONNECTION}< "$0"', str(box.connection)]
+    return [*feed, tools.tool("bwrap"), *_options(box), *more, "--", *argv]
+
+
+def _options(box: Box) -> list[str]:
     """bwrap's arguments for a box."""
     found = [f"--unshare-{space}" for space in SPACES]
     found += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--clearenv"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import shutil
 import sys
@@ -13,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import tools
-from .base import Box, Sandbox
+from .base import Box
+from .rooted import Rooted
 
 # Around the engine. It holds the other end of the engine's standard input, which closes when this
 # program ends, be it by a kill; and it ends when its parent is gone.
@@ -55,7 +55,7 @@ while True:
 """
 
 
-class Container(Sandbox):
+class Container(Rooted):
     """The image's root, read-only, without capabilities and network.
 
     The interpreter and the packages are the image's own. Of the box's readable paths those of this
@@ -76,9 +76,6 @@ class Container(Sandbox):
 
     def unavailable(self) -> str:
         return _unavailable(self.name, self.image)
-
-    def prepare(self, box: Box) -> None:
-        tools.prepare(box)
 
     def command(self, argv: Sequence[str], box: Box) -> list[str]:
         program, *words = argv
@@ -103,15 +100,14 @@ class Container(Sandbox):
         found += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
         found += ["--user", f"{user}:{group}", "--workdir", str(box.scratch)]
         found += ["--memory", str(limits.memory), "--memory-swap", str(limits.memory)]
-        processes = str(limits.processes + 2)  # two for the supervisor and its thread
-        found += ["--pids-limit", processes]
-        if box.user is not None:  # a uid that nobody else has; processes are counted by uid
-            found += ["--ulimit", f"nproc={processes}:{processes}"]
-        found += ["--shm-size", str(limits.disk)]
-        found += ["--ulimit", "core=0:0", "--ulimit", "nofile=1024:1024"]
-        found += ["--ulimit", f"fsize={limits.file}:{limits.file}"]
-        seconds = math.ceil(limits.cpu) + 1
-        found += ["--ulimit", f"cpu={seconds}:{seconds}"]
+        processes = limits.processes + 2  # two for the supervisor and its thread
+        found += ["--pids-limit", str(processes), "--shm-size", str(limits.disk)]
+        # Processes are counted by uid, also those outside: a limit for one that nobody else has.
+        resources = tools.resources(limits) | {"nproc": processes}
+        if box.user is None:
+            del resources["nproc"]
+        for name, value in resources.items():
+            found += ["--ulimit", f"{name}={value}:{value}"]
         if self.name == "podman":
             found.append("--read-only-tmpfs=false")
             found += [] if os.getuid() == 0 else ["--userns", "keep-id"]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from ..settings import Limits
-from . import rules, seccomp
+from . import rules, seccomp, tools
 from .base import Box, Sandbox
-from .plain import launched, make_folders
+from .launching import launched, make_folders
 
 # What programs read to start at all: code, and how names, fonts and times are written here.
 SYSTEM = (
@@ -27,6 +22,15 @@ SYSTEM = (
     *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"),
 )
 DEVICES = ("/dev/null",)
+TRIAL = """
+import sys
+try:
+    open(sys.argv[1])
+except PermissionError:
+    print("works")
+else:
+    sys.exit("a file outside could be read")
+"""
 
 
 class Landlock(Sandbox):
@@ -79,25 +83,5 @@ def _unavailable(abi: int | None) -> str:
         return f"no filter of system calls is written for {platform.machine()}"
     if rules.version() < 1:
         return "this kernel has no Landlock: it is older than Linux 5.13, or has it turned off"
-    readable = (Path(sys.prefix), Path(sys.base_prefix))
-    with tempfile.TemporaryDirectory() as top:
-        secret = Path(top, "secret")
-        secret.write_text("secret")
-        box = Box(Path(top, "r"), Limits(), readable, user=65534 if os.getuid() == 0 else None)
-        sandbox = Landlock(abi)
-        sandbox.prepare(box)
-        code = f"print('in'); open({str(secret)!r}).read(); print('out')"
-        try:
-            tried = subprocess.run(
-                sandbox.command([sys.executable, "-I", "-S", "-c", code], box),
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return f"trying it failed: {error}"
-    if tried.stdout == "in\n" and "PermissionError" in tried.stderr:
-        return ""
-    return (
-        f"trying it failed: {(tried.stderr.strip() or tried.stdout or 'no word').splitlines()[-1]}"
-    )
+    wrong = tools.trial(Landlock(abi), TRIAL)
+    return wrong and f"trying it failed: {wrong}"

@@ -13,7 +13,7 @@ of it optional:
 - ``user``: uid and gid to change to; ``connection``: a file that this user must be able to read;
   ``reads_all``: keep the right to read past file modes (the interpreter may lie in somebody's
   private home).
-- ``cpu``, ``file``, ``processes``: limits, in seconds, bytes, and processes and threads.
+- ``resources``: limits by name, as :func:`advlab.course.grading.sandbox.tools.resources` has them.
 - ``landlock``: ``readable``, ``hidden``, ``writable``, ``devices`` (lists of paths), and ``abi`` to
   use less than there is; ``seccomp``: true for the filter of system calls.
 """

@@ -49,7 +49,12 @@ NUMBERS = {
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424), "prlimit64": (302, 261),
     "ioctl": (16, 29), "truncate": (76, 45), "open": (2, None), "openat": (257, 56),
-    "fcntl": (72, 25),
+    "fcntl": (72, 25), "prctl": (157, 167), "mmap": (9, 222), "sync": (162, 81),
+    "shmat": (30, 196), "shmctl": (31, 195), "shmdt": (67, 197), "semop": (65, 193),
+    "semctl": (66, 191), "semtimedop": (220, 192), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "mq_unlink": (241, 181), "mq_timedsend": (242, 182),
+    "mq_timedreceive": (243, 183), "mq_notify": (244, 184), "mq_getsetattr": (245, 185),
+    "io_setup": (206, 0), "io_submit": (209, 2),
 }
 # fmt: on
 LAST = 449  # later calls are not judged one by one: they do not exist. So are those
@@ -57,15 +62,19 @@ LAST = 449  # later calls are not judged one by one: they do not exist. So are t
 
 # Do nothing, and say that they did: Landlock lets a process change the mode, owner and times of
 # any file of its user, and copying a file in Python fails when it may not. Nor the priority of any
-# process of its user, and ZeroMQ ends when it may not set its own.
+# process of its user, and ZeroMQ ends when it may not set its own. To write out what the whole
+# machine has in memory, again and again, would slow down the others.
 SILENT = """
     chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat utimensat
-    setpriority sched_setparam sched_setscheduler
+    setpriority sched_setparam sched_setscheduler sync
 """
-# Not there: other ways to do the same, or memory that belongs to no process.
+# Not there: other ways to do the same; memory that belongs to no process; what all processes of
+# the machine share and find by its number (the IPC of System V), or have a few of together (AIO).
 MISSING = """
     clone3 openat2 memfd_create memfd_secret io_uring_setup io_uring_enter io_uring_register
-    shmget semget msgget mq_open fallocate
+    shmget shmat shmctl shmdt semget semop semtimedop semctl msgget msgsnd msgrcv msgctl
+    mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr
+    io_setup io_submit fallocate
 """
 # Not permitted.
 DENIED = """
@@ -88,6 +97,8 @@ PR_SET_SECCOMP, MODE_FILTER = 22, 2
 NAMESPACES = 0x7E020000  # the flags of clone that make new ones
 UNIX, NETLINK, STREAM, TYPE = 1, 16, 1, 0xF
 TRUNCATES, O_TRUNC = 0o1003, 0o1000
+SET_DUMPABLE, HUGE = 4, 0x40000
+SET_OWNER, SET_OWNER_EX, SET_LEASE, NOTIFY, SET_PIPE_SIZE = 8, 15, 1024, 1026, 1031
 
 
 class Only(NamedTuple):
@@ -118,13 +129,19 @@ def conditions(abi: int, pid: int) -> dict[str, list[Only]]:
         "prlimit64": [Only(0, (0, pid))],
         # Put characters into a terminal; choose who gets signals.
         "ioctl": [Only(1, (0x5412, 0x541C, 0x8901, 0x8902), never=True)],
+        # Hold up who writes to a file; take more than its share of the memory for pipes.
+        "fcntl": [Only(1, (SET_LEASE, NOTIFY, SET_PIPE_SIZE), never=True)],
+        # The watchdog of an ordinary user sees no open files of a process that forbids it.
+        "prctl": [Only(0, (SET_DUMPABLE,), never=True)],
+        # Huge pages are the machine's, and count as no process's memory.
+        "mmap": [Only(3, (0,), HUGE, code=errno.ENOMEM)],
     }
     if abi < 6:  # signals to processes outside
         mine, nobody = [Only(0, (0, pid, 2**32 - pid))], [Only(0, ())]
         found |= {"kill": mine, "tgkill": [Only(0, (pid,))], "rt_sigqueueinfo": [Only(0, (pid,))]}
         found |= {"rt_tgsigqueueinfo": [Only(0, (pid,))]}
         found |= {"tkill": nobody, "pidfd_send_signal": nobody}
-        found |= {"fcntl": [Only(1, (8, 15), never=True)]}
+        found["fcntl"].append(Only(1, (SET_OWNER, SET_OWNER_EX), never=True))
     if abi < 3:  # emptying a file that may only be read
         found |= {"truncate": [Only(0, ())]}
         found |= {"open": [Only(1, (O_TRUNC, O_TRUNC | 3), TRUNCATES, never=True)]}

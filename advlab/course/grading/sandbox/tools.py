@@ -6,16 +6,16 @@ import base64
 import math
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+from .. import temporary
 from ..settings import Limits
 from . import rules, seccomp
 from .base import Box, Sandbox
+from .users import a_user
 
 # All that a Python needs of the system. Of /etc no more than this: no users, no host names.
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/libx32", "/lib64")
@@ -46,14 +46,15 @@ def below(top: Path, path: Path) -> list[Path]:
     return [parent for parent in reversed(path.parents) if top in parent.parents]
 
 
-def prepare(box: Box, sockets: int = 0o700) -> None:
+def prepare(box: Box) -> None:
     """Make the folders of ``box.run``. The uid inside owns what it writes to, and the grader the
     rest; an empty connection file keeps its place until the grader writes it."""
     owner = os.getuid() if box.user is None else box.user
     group = os.getgid() if box.user is None else box.user
-    for folder, mode in ((box.scratch, 0o755), (box.connection.parent, 0o755), (box.sockets, 0)):
+    modes = {box.scratch: 0o755, box.connection.parent: 0o755, box.sockets: 0o700}
+    for folder, mode in modes.items():
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(mode or sockets)
+        folder.chmod(mode)
     os.chown(box.sockets, owner, group)
     box.connection.touch(mode=0o600)
     for name, source in box.given.items():
@@ -67,19 +68,22 @@ def prepare(box: Box, sockets: int = 0o700) -> None:
 
 def inner(box: Box) -> list[str]:
     """What runs first inside: programs that each take something away and become the next one."""
-    return [*_drop(box.user), *_filter(), *_environment(box), *_prlimit(box.limits)]
+    return [*_drop(box.user), *_filter(), *environment(box), *_prlimit(box.limits)]
 
 
-def _environment(box: Box) -> list[str]:
+def environment(box: Box) -> list[str]:
     """``env`` and its arguments: the variables of the box and no other, in its scratch folder."""
     pairs = [f"{name}={value}" for name, value in box.environment.items()]
     return [tool("env"), f"--chdir={box.scratch}", "-i", *pairs]
 
 
 def resources(limits: Limits) -> dict[str, int]:
-    """Resource limits by name. Each holds for one process, except the number of processes: that is
-    counted for the uid (in its user namespace). There is no limit on the address space, of which
-    torch reserves much; the one on data is a backstop."""
+    """Resource limits by name, of those that this system has and no higher than the grader's own.
+    Each holds for one process, except the number of processes: that is counted for the uid (in its
+    user namespace). There is no limit on the address space, of which torch reserves much; the one
+    on data is a backstop."""
+    import resource  # not on Windows
+
     wanted = {
         "core": 0,
         "cpu": math.ceil(limits.cpu) + 1,
@@ -88,14 +92,17 @@ def resources(limits: Limits) -> dict[str, int]:
         "memlock": 2**16,
         "msgqueue": 0,
         "nice": 0,
-        "nofile": 1024,
+        "nofile": 256,  # a kernel with torch and two pools of eight workers has 94
         "nproc": limits.processes,
         "rtprio": 0,
+        "sigpending": 1024,
     }
     found = {}
     for name, value in wanted.items():
-        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
-        found[name] = int(value if hard == resource.RLIM_INFINITY else min(value, hard))
+        kind = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if kind is not None:
+            hard = resource.getrlimit(kind)[1]
+            found[name] = int(value if hard == resource.RLIM_INFINITY else min(value, hard))
     return found
 
 
@@ -157,27 +164,32 @@ TRIAL = (
 )
 
 
-def trial(sandbox: Sandbox) -> str:
-    """Run something small inside. What went wrong, in the words of the programs; empty: nothing."""
+def trial(sandbox: Sandbox, script: str = TRIAL) -> str:
+    """Run something small inside. What went wrong, in the words of the programs; empty: nothing.
+
+    :param script: in Python; prints ``works``. Its argument is a file outside, that file modes
+        alone would let everybody read.
+    """
     # A second time before a level is given up for a weaker one: a busy machine passes.
-    return _trial(sandbox) and _trial(sandbox)
+    return _trial(sandbox, script) and _trial(sandbox, script)
 
 
-def _trial(sandbox: Sandbox) -> str:
-    # A uid that nobody else has: the system counts processes by uid.
-    user = 300_000 + os.getpid() % 100_000 if os.getuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="advlab-") as folder:
-        os.chmod(folder, 0o755)
-        run = Path(folder).resolve() / "r"
-        box = Box(run, Limits(), interpreter(), environment={"HOME": str(run)}, user=user)
-        sandbox.prepare(box)
-        command = sandbox.command([sys.executable, "-c", TRIAL], box)
-        try:
+def _trial(sandbox: Sandbox, script: str) -> str:
+    try:
+        with temporary.folder() as folder:
+            folder.chmod(0o755)
+            outside = folder / "outside"
+            outside.touch()
+            outside.chmod(0o644)
+            run = folder.resolve() / "r"
+            box = Box(run, Limits(), interpreter(), environment={"HOME": str(run)}, user=a_user())
+            sandbox.prepare(box)
+            command = sandbox.command([sys.executable, "-c", script, str(outside)], box)
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
     if done.returncode == 0 and done.stdout.strip() == "works":
         return ""
     return " ".join(done.stderr.split())[-300:] or f"it ended with status {done.returncode}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -154,7 +155,7 @@ class Tree:
             # The supervisor goes last: it takes in the orphans, so that they stay in sight.
             first = [one for one in left if self.pid not in (one.pid, one.parent)]
             for one in first or left:
-                _kill(one.pid)
+                kill(one.pid)
             if time.monotonic() > until:
                 return False
             time.sleep(0.005)
@@ -170,7 +171,8 @@ def _stop(pid: int) -> None:
         _signal(pid, "SIGSTOP")
 
 
-def _kill(pid: int) -> None:
+def kill(pid: int) -> None:
+    """End one process now, where it is there and ours."""
     # Windows: os.kill ends the process whatever the signal.
     _signal(pid, "SIGKILL" if hasattr(signal, "SIGKILL") else "SIGTERM")
 
@@ -189,15 +191,31 @@ def proportional(one: Process) -> int:
     return one.memory
 
 
-def unlinked(one: Process) -> dict[tuple[int, int], int]:
-    """Files without a name that a process holds open, by device and number, with their bytes:
-    deleted ones still fill the disk, and those of ``memfd_create`` the memory."""
-    found = {}
-    try:
+class Held(NamedTuple):
+    """What a process holds besides its own memory, and in no folder.
+
+    ``files`` are those without a name that it has open, by device and number, with their bytes:
+    deleted ones still fill the disk, and those of ``memfd_create`` the memory. ``channels`` are
+    sockets and pipes, by number; ``tables`` the bytes by which the system finds its memory."""
+
+    files: dict[tuple[int, int], int]
+    channels: set[int]
+    tables: int
+
+
+def held(one: Process) -> Held:
+    """What a process holds, as far as it may be seen. Takes a tenth of a millisecond and more."""
+    files, channels, tables = {}, set(), 0
+    with suppress(OSError):
         for name in os.listdir(f"/proc/{one.pid}/fd"):
-            about = os.stat(f"/proc/{one.pid}/fd/{name}")
-            if about.st_nlink == 0 and about.st_mode & 0o170000 == 0o100000:
-                found[about.st_dev, about.st_ino] = about.st_blocks * 512
-    except OSError:
-        pass
-    return found
+            try:
+                about = os.stat(f"/proc/{one.pid}/fd/{name}")
+            except FileNotFoundError:
+                continue  # closed meanwhile
+            if stat.S_ISREG(about.st_mode) and about.st_nlink == 0:
+                files[about.st_dev, about.st_ino] = about.st_blocks * 512
+            elif stat.S_ISSOCK(about.st_mode) or stat.S_ISFIFO(about.st_mode):
+                channels.add(about.st_ino)
+    with suppress(OSError), open(f"/proc/{one.pid}/status", "rb") as file:
+        tables = sum(int(line.split()[1]) for line in file if line.startswith(b"VmPTE:"))
+    return Held(files, channels, tables * 1024)

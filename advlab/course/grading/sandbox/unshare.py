@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import tools
-from .base import Box, Sandbox
+from .base import Box
+from .rooted import Rooted
+from .watch import FILES
 
 SPACES = ("--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup")
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -17,22 +19,17 @@ PROGRAMS = ("unshare", "mount", "pivot_root", "setsid", "sh", "env", "prlimit", 
 LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 
 
-class Unshare(Sandbox):
+class Unshare(Rooted):
     """The same new root as bubblewrap's, put together by ``mount`` in a script. The script's shell
     stays as the first process inside, out of the student's reach: when it ends, all end."""
 
     name = "unshare"
-    promises = (
-        "sees the interpreter, the packages and the system's programs, read-only, and no other "
-        "file, process or network; writes to its own folder and /tmp, up to the limit, and to "
-        "the folder of its sockets"
-    )
 
     def unavailable(self) -> str:
         return _unavailable()
 
     def prepare(self, box: Box) -> None:
-        tools.prepare(box)
+        super().prepare(box)
         (box.run / "root").mkdir(mode=0o755, exist_ok=True)
 
     def command(self, argv: Sequence[str], box: Box) -> list[str]:
@@ -62,7 +59,8 @@ def script(box: Box) -> str:
     def memory(path: Path, mode: str, size: int) -> None:
         folder(path)
         inside = shlex.quote(str(path))
-        lines.append(f"mount -t tmpfs -o nosuid,nodev,mode={mode},size={size} new .{inside}")
+        bounds = f"mode={mode},size={size},nr_inodes={FILES}"
+        lines.append(f"mount -t tmpfs -o nosuid,nodev,{bounds} new .{inside}")
 
     def bind(path: Path, options: str = "ro,nosuid,nodev") -> None:
         inside = shlex.quote(str(path))

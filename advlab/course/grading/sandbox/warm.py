@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from ..slots import pin
+from .. import temporary
+from ..cores import pin
 from . import tools
 from .base import Box
-from .bubblewrap import CONNECTION, Bubblewrap, options
+from .bubblewrap import Bubblewrap, bwrap
 from .cgroup import Cgroup
+from .watch import FILES
 
 PATIENCE = 60.0  # seconds for the import
 
@@ -40,42 +41,39 @@ class Slot:
     """
 
     def __init__(self, box: Callable[[Path], Box], script: Path):
-        self._folder = Path(tempfile.mkdtemp(prefix="advlab-"))
-        self._folder.chmod(0o711)
-        self.control = self._folder / "control"
-        box = box(self._folder / "r")
-        box.run.mkdir(mode=0o711)
-        Bubblewrap().prepare(box)
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            listening.bind(str(self.control))
-            self.control.chmod(0o600)
-            listening.listen(1)
-            feed = [tools.tool("env"), "-i", tools.tool("sh"), "-c"]
-            feed += [f'exec "$@" {CONNECTION}< "$0"', str(box.connection)]
-            # bwrap's --clearenv left nothing: what is imported meets the environment of a kernel.
-            pairs = [f"{name}={value}" for name, value in box.environment.items()]
-            inner = [tools.tool("env"), f"--chdir={box.scratch}", "-i", *pairs]
-            inner += [sys.executable, str(script), str(listening.fileno()), str(box.sockets)]
-            bwrap = [tools.tool("bwrap"), *options(box), "--cap-add", "ALL", "--"]
-            self._process = subprocess.Popen(
-                [*feed, *bwrap, *inner],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(listening.fileno(),),
-            )
-        finally:
-            listening.close()
+        self._folder = temporary.make()
+        with ExitStack() as undo:
+            undo.callback(temporary.remove, self._folder)
+            self._folder.chmod(0o711)
+            self.control = self._folder / "control"
+            box = box(self._folder / "r")
+            box.run.mkdir(mode=0o711)
+            Bubblewrap().prepare(box)
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(str(self.control))
+                self.control.chmod(0o600)
+                listening.listen(1)
+                waiting = [sys.executable, str(script), str(listening.fileno()), str(box.sockets)]
+                # What is imported meets the environment of a kernel.
+                inner = [*tools.environment(box), *waiting]
+                self._process = subprocess.Popen(
+                    bwrap(box, inner, "--cap-add", "ALL"),
+                    stdin=subprocess.PIPE,  # its end says that the grader is gone
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(listening.fileno(),),
+                )
+            undo.pop_all()
 
     def alive(self) -> bool:
         return self._process.poll() is None
 
     def close(self) -> None:
         """End it, and everything that it forked."""
+        self._process.stdin.close()
         self._process.kill()
         self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        temporary.remove(self._folder)
 
 
 class Forked:
@@ -150,7 +148,11 @@ def _wanted(box: Box, content: str) -> bytes:
         "given": {name: str(path) for name, path in box.given.items()},
         "environment": dict(box.environment),
         "user": box.user,
-        "limits": {"disk": limits.disk, "resources": tools.resources(limits)},
+        "limits": {
+            "disk": limits.disk,
+            "files": FILES,
+            "resources": tools.resources(limits),
+        },
         "filter": tools.filter_code(),
     }
     return json.dumps(wanted).encode() + b"\n"

@@ -74,14 +74,25 @@ def chapter_in(stem: str, chapters: Iterable[str]) -> tuple[str, int]:
 
 
 def students(named: Iterable[Named]) -> dict[Named, str]:
-    """What each student is called: two of one name in Canvas or Moodle keep their numbers."""
+    """What each student is called, and no two the same: two of one name in Canvas or Moodle keep
+    their numbers, once more where somebody else is called so."""
     named = set(named)
     numbers: dict[str, set[str]] = {}
     for one in named:
         numbers.setdefault(one.student, set()).add(one.number)
-    return {
-        one: f"{one.student}_{one.number}"
-        if one.number and len(numbers[one.student]) > 1
-        else one.student
-        for one in named
-    }
+    called: dict[tuple[str, str], str] = {}
+    longer = []
+    for student, own in numbers.items():
+        for number in own:
+            if number and len(own) > 1:
+                longer.append((student, number))
+            else:
+                called[student, number] = student
+    taken = set(called.values())
+    for student, number in sorted(longer):
+        name = f"{student}_{number}"
+        while name in taken:
+            name += f"_{number}"
+        taken.add(name)
+        called[student, number] = name
+    return {one: called[one.student, one.number] for one in named}
