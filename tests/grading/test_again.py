@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -102,6 +103,21 @@ def test_the_code_of_a_chapter_makes_the_same_chapter():
     assert [c.arguments for c in code.checks] == [c.arguments for c in chapter.checks]
     assert (code.released, code.setup) == (chapter.released, chapter.setup)
     assert b"# Four exercises" not in chapter.code
+
+
+def test_a_new_exercise_in_a_chapter_changes_nothing_for_these_tests(monkeypatch):
+    """The teaching guide lets a teacher add one to chapter 4."""
+    chapter = read(light.BOOK / "04-fgsm.ipynb")
+    last = light.tasks(chapter, "04-fgsm.ipynb")[-1]
+    for cell in (last.answer, last.check):
+        more = copy.deepcopy(cell)
+        more.id, more.source = f"more-{cell.id}", cell.source.replace(last.id, "4.99")
+        more.metadata["advlab"]["exercise"] = "4.99"
+        chapter.cells.append(more)
+    assert len(light.tasks(chapter, "")) > 4
+    before = light.teacher()
+    monkeypatch.setattr(light, "read", lambda path: chapter)
+    assert light.teacher.__wrapped__() == before
 
 
 # The student's -----------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ from advlab.course.grading.results import (
     PASSED,
     REFUSED,
     TIMED_OUT,
+    TOO_LARGE_A_FILE,
+    TOO_MUCH_DISK,
 )
+from advlab.course.grading.settings import Limits
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,7 @@ def test_a_line_of_an_error_is_one_of_the_students_cell(message, said):
             CellReport(cells["answer", "4.1"], "failed", error),
             CellReport(cells["check", "4.1"], "failed", {}),
         ],
+        Limits(),
     )
     status, told, _ = marking.found["4.1"]
     assert status == CRASHED
@@ -73,14 +77,14 @@ def prepared(*dropped: str):
 def test_what_happens_before_any_answer_ran_is_not_the_students_fault(place, note):
     marking, notebook, cells = prepared()
     with pytest.raises(RuntimeError, match=r"^before any answer ran: "):
-        settle(marking, notebook, [CellReport(cells[place], "failed", note)])
+        settle(marking, notebook, [CellReport(cells[place], "failed", note)], Limits())
     assert not marking.found
     assert not marking.limit
 
 
 def test_a_limit_in_a_run_after_an_answer_ended_the_kernel_is_the_students():
     marking, notebook, cells = prepared("4.2")
-    again = settle(marking, notebook, [CellReport(cells["given", ""], "failed", SLOW)])
+    again = settle(marking, notebook, [CellReport(cells["given", ""], "failed", SLOW)], Limits())
     assert (again, marking.limit, marking.reason) == (
         False,
         TIMED_OUT,
@@ -94,9 +98,9 @@ def test_a_kernel_that_died_between_two_answers_is_the_next_ones_until_it_is_kno
         CellReport(cells["answer", "4.1"], "passed", {}),
         CellReport(cells["forget", "4.2"], "failed", GONE),
     ]
-    assert settle(marking, notebook, report)
+    assert settle(marking, notebook, report, Limits())
     assert marking.suspects == {"4.2"}
-    assert settle(marking, notebook, report)
+    assert settle(marking, notebook, report, Limits())
     assert marking.dropped == {"4.2"}
 
 
@@ -195,3 +199,52 @@ def test_cells_of_one_answer_are_read_one_by_one():
     assert marking.found["4.2"][0] == REFUSED
     assert "the answer calls advlab.attacks.FGSM" in marking.found["4.2"][1]
     assert marking.open() == ["4.1", "4.3", "4.4"]
+
+
+@pytest.mark.parametrize(
+    ("role", "note", "limit"),
+    [
+        ("answer", {"error": {"type": "OSError", "message": "[Errno 27] too large"}}, "file"),
+        ("check", {"verdict": {"passed": False, "message": "", "hint": ""}}, "file"),
+        ("check", {"verdict": {"passed": False, "message": "", "hint": ""}}, "disk"),
+    ],
+)
+def test_a_write_that_the_system_refused_is_a_limit(role, note, limit):
+    marking, notebook, cells = prepared()
+    words = {"file": (27, TOO_LARGE_A_FILE), "disk": (28, TOO_MUCH_DISK)}
+    number, word = words[limit]
+    if role == "check":
+        said = f"your code raised OSError at line 3 of the cell of f (x): [Errno {number}] no more"
+        note["verdict"]["message"] = said
+    report = [
+        CellReport(cells["answer", "4.1"], "passed", {}),
+        CellReport(cells["check", "4.1"], "passed", {"verdict": VERDICT}),
+        CellReport(cells[role, "4.2"], "failed", note),
+    ]
+    assert not settle(marking, notebook, report, Limits(file=2**20, disk=3 * 2**20))
+    found = {mark.id: (mark.status, mark.message) for mark in marking.marks()}
+    said = {
+        "file": "the limit is 1M for one file",
+        "disk": "the limit is 3M for all files together",
+    }
+    assert marking.limit == word
+    assert marking.reason == f"{word} in exercise 4.2: {said[limit]}"
+    assert found["4.1"][0] == PASSED
+    assert found["4.2"] == (word, said[limit])
+    assert found["4.3"][0] == found["4.4"][0] == "not run"
+
+
+@pytest.mark.parametrize("message", ["[Errno 2] No such file", "no [Errno 28] at all"])
+def test_another_error_of_the_system_is_no_limit(message):
+    marking, notebook, cells = prepared()
+    note = {"error": {"type": "OSError", "message": message}}
+    if message.startswith("no"):
+        note["error"]["type"] = "ValueError"
+    report = [CellReport(cells["answer", "4.1"], "failed", note)]
+    report.append(CellReport(cells["check", "4.1"], "failed", {}))
+    settle(marking, notebook, report, Limits())
+    assert marking.limit == ""
+    assert marking.found["4.1"][0] == CRASHED
+
+
+VERDICT = {"passed": True, "message": "right", "hint": ""}

@@ -434,5 +434,5 @@ def test_a_run_shows_from_the_start_and_counts_what_was_there(tmp_path, capsys):
     run(jobs[:1], tmp_path)
     run(jobs, tmp_path, progress=True)
     said = capsys.readouterr().err.splitlines()
-    assert said[0] == "graded 0 of 2"
+    assert said[0] == "graded 1 of 2: 1 in full"
     assert said[-1] == "graded 2 of 2: 1 in full, 1 in part"

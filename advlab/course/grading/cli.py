@@ -180,12 +180,14 @@ def _say(sandbox, text: str) -> None:
             file=sys.stderr,
         )
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        whom = (
-            "which grading does not need: the students' code runs as another user, the rest as you"
+        print(
+            "advlab: you are root, which grading does not need: the students' code runs as "
+            "another user, the rest as you"
             if sandbox.isolated
-            else "and so is the students' code: it can read and write every file of this machine"
+            else "advlab: you are root, and so is the students' code: it can read and write every "
+            "file of this machine",
+            file=sys.stderr,
         )
-        print(f"advlab: you are root, {whom}", file=sys.stderr)
     for name, why in passed_over(sandbox).items():
         if why:
             print(f"advlab: not in {name!r}: {why}", file=sys.stderr)

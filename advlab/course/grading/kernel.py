@@ -241,7 +241,7 @@ class GradedKernel(RunningKernel):
             limit = "" if self.limit == ENDED else self.limit
             raise KernelStopped(limit, "stopped before this cell")
         if self.said > self.limits.output or self._swollen():
-            self._halt(TOO_MUCH_OUTPUT, f"more than {self.limits.output} bytes of output")
+            self._halt(TOO_MUCH_OUTPUT)
         self._ask_watch()
         if end is not None and time.monotonic() > end:
             whole = time.monotonic() > self._end
@@ -254,14 +254,14 @@ class GradedKernel(RunningKernel):
 
     def _ask_watch(self) -> None:
         if self.watch.breach:
-            self._halt(self.watch.breach, f"stopped: {self.watch.breach}")
+            self._halt(self.watch.breach)
         if error := self.watch.error:
             raise Unwatched(f"it could not be watched: {type(error).__name__}: {error}")
 
-    def _halt(self, limit: str, message: str) -> None:
+    def _halt(self, limit: str, message: str = "") -> None:
         self.limit = limit
         self.watch.kill()
-        raise KernelStopped(limit, message)
+        raise KernelStopped(limit, message or self.limits.told(limit))
 
     def _poll(self) -> None:
         poller = zmq.Poller()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -19,6 +20,7 @@ from .answers import Answers
 from .grafting import Chapter, Check
 from .needs import needed, readable
 from .results import Mark
+from .settings import Limits
 
 # What IPython calls the file of a cell: "(1066826123.py, line 3)".
 _CELL = re.compile(r"\((?:\d+\.py|<ipython-input-[^>]*>), line (\d+)\)")
@@ -26,6 +28,9 @@ _CELL = re.compile(r"\((?:\d+\.py|<ipython-input-[^>]*>), line (\d+)\)")
 # that one.
 _UNDEFINED = re.compile(r"name '(\w+)' is not defined")
 _UNFILLED = re.compile(r"exercise (\S+) is not filled in yet, and \S+ builds on it")
+# Why the system refuses a write, and the limit that this is.
+_REFUSED_WRITE = re.compile(r"OSError\b.*\[Errno (\d+)\]")
+_WRITES = {errno.EFBIG: words.TOO_LARGE_A_FILE, errno.ENOSPC: words.TOO_MUCH_DISK}
 
 
 @dataclass
@@ -186,9 +191,12 @@ def read_report(path: Path) -> list[CellReport]:
     return cells
 
 
-def settle(marking: Marking, notebook: NotebookNode, report: list[CellReport]) -> bool:
+def settle(
+    marking: Marking, notebook: NotebookNode, report: list[CellReport], limits: Limits
+) -> bool:
     """Make marks of a report. Returns whether the notebook is to be run again.
 
+    :param limits: what was allowed, for messages.
     :raises RuntimeError: the kernel died or passed a limit, or a cell of the chapter failed, before
         any answer ran.
     """
@@ -207,12 +215,28 @@ def settle(marking: Marking, notebook: NotebookNode, report: list[CellReport]) -
             raise RuntimeError(
                 f"a cell of the chapter itself stopped with {error['type']}: {error['message']}"
             )
+        if limit := _refused_write(cell):
+            marking.end(limit, limits.told(limit), key, id or last)
+            return False
         if "stopped" in cell.notes:
             # What makes a name forgotten stands before its answer.
             return _stopped(marking, cell.notes["stopped"], last and (id or last), key)
         if key:
             marking.found[key] = _verdict(cell, errors.get(id, ""))
     return False
+
+
+def _refused_write(cell: CellReport) -> str:
+    """The limit for which the system refused a write, where that ended the cell or the check.
+
+    The student's code could say so without having written. It would be its own loss.
+    """
+    error, verdict = cell.notes.get("error"), cell.notes.get("verdict")
+    said = f"{error['type']}: {error['message']}" if error else ""
+    if verdict and not verdict["passed"]:
+        said = said or verdict["message"]
+    found = _REFUSED_WRITE.search(said)
+    return _WRITES.get(int(found[1]), "") if found else ""
 
 
 def _stopped(marking: Marking, note: dict[str, Any], exercise: str, key: str) -> bool:

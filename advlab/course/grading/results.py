@@ -19,9 +19,10 @@ TOO_MUCH_CPU = "too much processor time"
 TOO_MANY_PROCESSES = "too many processes"
 TOO_MUCH_OUTPUT = "too much output"
 TOO_MUCH_DISK = "too much disk"
+TOO_LARGE_A_FILE = "too large a file"
 LIMITS = (
     *(TIMED_OUT, OUT_OF_MEMORY, TOO_MUCH_CPU),
-    *(TOO_MANY_PROCESSES, TOO_MUCH_OUTPUT, TOO_MUCH_DISK),
+    *(TOO_MANY_PROCESSES, TOO_MUCH_OUTPUT, TOO_MUCH_DISK, TOO_LARGE_A_FILE),
 )
 
 GRADED = "graded"  # of a whole notebook: every check was judged or has its reason

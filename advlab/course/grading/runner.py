@@ -96,7 +96,7 @@ def _run(
         if not report.is_file():
             raise RuntimeError(f"nbval wrote no report: {said}")
         cells = read_report(report)
-    return settle(marking, notebook, cells)
+    return settle(marking, notebook, cells, settings.limits)
 
 
 def _start(sandbox: Sandbox, settings: Settings, folder: Path, seconds: float) -> GradedKernel:

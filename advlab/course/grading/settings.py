@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from . import results as words
+
 MIB = 2**20
 START = 60.0  # seconds that a kernel, and a cell of the teacher's, may take at least
 MOST = 10**15  # of any limit: what is larger, no system takes
@@ -21,7 +23,8 @@ class Limits:
     :param memory: bytes of all its processes together: *out of memory*.
     :param processes: processes and threads at one time: *too many processes*.
     :param output: bytes of all messages from the kernel: *too much output*.
-    :param file: bytes of one file: the write fails.
+    :param file: bytes of one file: the write fails; where the code lets that end it, *too large a
+        file*.
     :param disk: bytes of all files that it may write: *too much disk*.
     :raises ValueError: a limit that is not above 0, or above ``MOST``.
     """
@@ -44,11 +47,33 @@ class Limits:
                     f"{one.name}: expected a number above 0 and at most {MOST:g}, found {value!r}"
                 )
 
+    def told(self, word: str) -> str:
+        """How large the limit with this verdict is, in a few words."""
+        return (
+            "the limit is "
+            + {
+                words.TOO_MUCH_CPU: f"{self.cpu:g} seconds on the processor",
+                words.OUT_OF_MEMORY: f"{_size(self.memory)} for all processes together",
+                words.TOO_MANY_PROCESSES: f"{self.processes} processes and threads",
+                words.TOO_MUCH_OUTPUT: f"{_size(self.output)} of output",
+                words.TOO_MUCH_DISK: f"{_size(self.disk)} for all files together",
+                words.TOO_LARGE_A_FILE: f"{_size(self.file)} for one file",
+            }[word]
+        )
+
     @property
     def deadline(self) -> float:
         """Seconds after which the process that grades a submission is ended: it keeps the limits
         itself, and is late only where it hangs."""
         return self.notebook + 3 * START
+
+
+def _size(count: float) -> str:
+    """As it is typed on the command line: ``4G``."""
+    for unit, one in (("G", 2**30), ("M", 2**20), ("K", 2**10)):
+        if count % one == 0:
+            return f"{count / one:g}{unit}"
+    return f"{count:,} bytes"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ GRADED, BROKEN = frozenset({r.GRADED}), frozenset({r.BROKEN})
 TIMED_OUT, MEMORY = frozenset({r.TIMED_OUT}), frozenset({r.OUT_OF_MEMORY})
 CPU, PROCESSES = frozenset({r.TOO_MUCH_CPU}), frozenset({r.TOO_MANY_PROCESSES})
 OUTPUT, DISK = frozenset({r.TOO_MUCH_OUTPUT}), frozenset({r.TOO_MUCH_DISK})
+FILE = frozenset({r.TOO_LARGE_A_FILE})
 
 Marks = Mapping[str, frozenset[str]]
 
