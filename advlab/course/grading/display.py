@@ -14,13 +14,14 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from .clean import JOINERS
+
 MOST = 2_000  # characters of a name, a message or a note
 MOST_LINE = 400  # characters of one line of code
 MOST_LINES = 400  # lines of one answer
 MOST_CODE = 40_000  # characters of one answer, after its lines are cut
 
-# Not printable, and yet at home in a text: Persian and Indic names hold the two joiners.
-_KEPT = frozenset("\n\t\u200c\u200d")
+_KEPT = frozenset("\n\t" + JOINERS)  # not printable, and yet at home in a text
 # More than three accents on one letter are a tower that covers the lines above.
 _ACCENTS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
 _TOWER = re.compile(f"([{_ACCENTS}]{{3}})[{_ACCENTS}]+")
