@@ -12,6 +12,7 @@ from advlab.course.grading import boxes, runner, site
 from advlab.course.grading.cores import PLACE
 from advlab.course.grading.jobs import Job
 from advlab.course.grading.kernel import GradedKernel, KernelStopped
+from advlab.course.grading.results import OUT_OF_MEMORY
 from advlab.course.grading.sandbox.bubblewrap import Bubblewrap
 from advlab.course.grading.sandbox.warm import WarmError
 from advlab.course.grading.sandbox.watch import FILES
@@ -199,8 +200,9 @@ def test_two_kernels_do_not_share_random_numbers(slot):
 
 
 def test_a_kernel_that_passed_a_limit_leaves_a_slot_that_works(slot):
-    with Kernel(slot) as kernel, pytest.raises(KernelStopped, match="out of memory"):
+    with Kernel(slot) as kernel, pytest.raises(KernelStopped) as stopped:
         kernel.run("held = []\nwhile True: held.append(bytearray(50 * 2**20))")
+    assert stopped.value.limit == OUT_OF_MEMORY
     with Kernel(slot) as kernel:
         assert kernel.run("print(1)") == "1"
 

@@ -177,8 +177,8 @@ def _apart(submissions: Path, books: list[Path], report: Path) -> None:
         raise ValueError(f"{report}: the report lies in the submissions; name another folder")
     if outer.is_relative_to(inner):
         raise ValueError(f"{submissions}: the submissions lie in the report; name another folder")
-    if any(inner.is_relative_to(book.resolve()) for book in books if book.is_dir()):
-        raise ValueError(f"{report}: the report lies among the chapters; name another folder")
+    if inner in [book.resolve() for book in books]:
+        raise ValueError(f"{report}: the chapters lie there; name another folder for the report")
 
 
 def _chapters(
@@ -228,7 +228,7 @@ def _absent(gradebook: Gradebook) -> tuple[str, ...]:
         return ()
     return (
         f"handed in by nobody, and counted 0 for everybody: {count(len(absent), 'chapter')}: "
-        f"{shortened(absent, len(absent))}; name the assigned ones with --against",
+        f"{shortened(absent)}; name the assigned ones with --against",
     )
 
 

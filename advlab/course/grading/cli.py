@@ -43,8 +43,8 @@ def add_grade(subparsers) -> None:
         "what Canvas and Moodle give is read as it is",
     )  # fmt: skip
     add(
-        "--against", type=Path, required=True, nargs="+", metavar="BOOK",
-        help="the assigned notebooks, with solutions: one or several, or a folder with them",
+        "--against", type=Path, required=True, action="append", metavar="BOOK",
+        help="an assigned notebook, with solutions, or a folder with them; may be said again",
     )  # fmt: skip
     add("--report", type=Path, required=True, metavar="GRADES", help="where to write")
     add("--jobs", type=int, metavar="N", help="submissions at one time (default: one a core)")
