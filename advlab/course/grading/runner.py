@@ -22,12 +22,12 @@ from .grafting import Chapter, fresh_seed, graft
 from .jobs import Job
 from .kernel import GradedKernel
 from .marking import Marking, read_report, settle
-from .plugin import START, Grading
+from .plugin import Grading
 from .results import Result
 from .sandbox import named
 from .sandbox.base import Sandbox
 from .sandbox.warm import WarmError
-from .settings import Settings
+from .settings import START, Settings
 from .site import site
 from .slots import CONTROL
 
