@@ -66,5 +66,6 @@ def sweep() -> None:
 def _is_own(entry: os.DirEntry) -> bool:
     with suppress(FileNotFoundError):  # somebody else sweeps too
         about = entry.stat(follow_symlinks=False)
-        return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+        own = not hasattr(os, "getuid") or about.st_uid == os.getuid()  # Windows has no such number
+        return stat.S_ISDIR(about.st_mode) and own
     return False
