@@ -158,7 +158,7 @@ def test_the_table_of_times_is_read(tmp_path):
     (text,) = [block for block in blocks("text") if block.startswith("student,file,")]
     (tmp_path / "times.csv").write_text(text, encoding="utf-8")
     found = times.Times(tmp_path / "times.csv").found
-    assert ("cleo", "attempt-2/04-fgsm.ipynb") in found
+    assert ("cleo", "04-fgsm.ipynb") in found
     assert len(found) == len(text.splitlines()) - 1
 
 

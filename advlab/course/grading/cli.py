@@ -40,7 +40,7 @@ def add_grade(subparsers) -> None:
     add(
         "submissions", type=Path, metavar="SUBMISSIONS",
         help="a folder with a folder for each student, or with files named STUDENT-CHAPTER.ipynb; "
-        "what Canvas and Moodle give is read as it is",
+        "what Canvas and Moodle give is read as it is, once unpacked",
     )  # fmt: skip
     add(
         "--against", type=Path, required=True, action="append", metavar="BOOK",
