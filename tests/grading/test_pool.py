@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import replace
 from datetime import datetime
+from multiprocessing import forkserver
 from pathlib import Path
 
 import fakes
@@ -171,9 +172,9 @@ def test_workers_are_as_many_as_asked_for(tmp_path):
 
 
 def children_of_the_server() -> list[psutil.Process]:
-    """Processes that grade: below the server that forks, which is below this one."""
-    below = [p for one in psutil.Process().children() for p in one.children()]
-    return [one for one in below if alive(one)]
+    """Processes that grade: below the server that forks."""
+    server = psutil.Process(forkserver._forkserver._forkserver_pid)
+    return [one for one in server.children() if alive(one)]
 
 
 def alive(one: psutil.Process) -> bool:
