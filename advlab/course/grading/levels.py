@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from importlib import import_module
-
 from . import sandbox
 
 
-@functools.cache
-def _level(name: str) -> type[sandbox.Sandbox] | None:
-    if name in sandbox.ENGINES:
-        return import_module(f"{sandbox.__name__}.container").Container
-    if name in sandbox.LEVELS:
-        return getattr(import_module(f"{sandbox.__name__}.{name}"), name.capitalize())
-    return None
+def _level(name: str) -> sandbox.Sandbox | None:
+    try:
+        return sandbox.named(name)
+    except ValueError:  # nobody knows it
+        return None
 
 
 def promises(name: str) -> str:
